@@ -1,0 +1,1 @@
+"""Windmill: turns piles of images into a database that one can query."""

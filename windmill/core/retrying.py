@@ -1,0 +1,33 @@
+"""What becomes of a delivery after an error: a decision, taken without side effects."""
+
+from __future__ import annotations
+
+from windmill.errors import ServiceBusy, Verdict, WindmillError
+from windmill.model import Ack, Again, Bury, Decision
+
+# Seconds between attempts. Brokers keep one holding queue for each step, so the list is short and fixed.
+DELAY_STEPS = (1, 5, 30, 120, 600)
+
+
+def decide(error: Exception, attempt: int, max_retries: int) -> Decision:
+    """The decision for a delivery that failed `attempt` times before and now met `error`.
+
+    What nobody foresaw (not a `WindmillError`) is tried again like a busy service: it may pass.
+    """
+    verdict = error.verdict if isinstance(error, WindmillError) else Verdict.AGAIN
+    if verdict is Verdict.ACK:
+        return Ack()
+    if verdict is Verdict.AGAIN and attempt < max_retries:
+        return Again(delay=delay(attempt, wish(error)), attempt=attempt + 1)
+    return Bury(error=type(error).__name__, reason=str(error))
+
+
+def wish(error: Exception) -> float:
+    """Seconds that the service asked to be left alone; 0 when it did not say."""
+    return (error.retry_after or 0.0) if isinstance(error, ServiceBusy) else 0.0
+
+
+def delay(attempt: int, at_least: float = 0.0) -> float:
+    """Seconds to wait before the attempt after number `attempt`: the next step that is long enough."""
+    own = DELAY_STEPS[min(attempt, len(DELAY_STEPS) - 1)]
+    return next((float(step) for step in DELAY_STEPS if step >= max(own, at_least)), float(DELAY_STEPS[-1]))

@@ -1,0 +1,105 @@
+"""Everything that can go wrong, as one tree; each error says what is to become of the job that met it."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Verdict(Enum):
+    """What is to become of a job that met an error; `core.retrying` turns it into a decision."""
+
+    ACK = "ack"  # nothing is left to do
+    AGAIN = "again"  # later, a limited number of times
+    BURY = "bury"  # it would fail again: set it aside, with the reason
+    FATAL = "fatal"  # no job's fault: this process cannot work
+
+
+class WindmillError(Exception):
+    """Base of all errors that Windmill foresees. Details are attributes, never parsed from the text."""
+
+    verdict = Verdict.FATAL
+
+
+class ConfigError(WindmillError):
+    """A setting, the catalog or the command line is wrong; the text names the key and where it stands."""
+
+
+class MessageError(WindmillError):
+    """A message's bytes are not a job."""
+
+    verdict = Verdict.BURY
+
+
+class ImageError(WindmillError):
+    """An image is missing, unreadable, not an image, or too large."""
+
+    verdict = Verdict.BURY
+
+
+class ServiceError(WindmillError):
+    """Base of what a service call can end with."""
+
+    verdict = Verdict.BURY
+
+    def __init__(self, message: str, *, service: str) -> None:
+        super().__init__(message)
+        self.service = service
+
+
+class ServiceUnavailable(ServiceError):
+    """Refused, unreachable, timed out or 503: jobs wait until the service is healthy again.
+
+    With a healthy service behind it (`/health` answers, yet this image timed out) it counts as an attempt.
+    """
+
+    verdict = Verdict.AGAIN
+
+    def __init__(self, message: str, *, service: str, timed_out: bool = False) -> None:
+        super().__init__(message, service=service)
+        self.timed_out = timed_out
+
+
+class ServiceBusy(ServiceError):
+    """408, 425, 429, or a 5xx other than 503; `retry_after` is the service's wish in seconds, if any."""
+
+    verdict = Verdict.AGAIN
+
+    def __init__(self, message: str, *, service: str, retry_after: float | None = None) -> None:
+        super().__init__(message, service=service)
+        self.retry_after = retry_after
+
+
+class ServiceRejected(ServiceError):
+    """A 4xx, or a reply whose status is "error": this image will not do."""
+
+
+class BadReply(ServiceError):
+    """Not JSON, or not the contract. `body` holds the start of what came instead."""
+
+    def __init__(self, message: str, *, service: str, body: str) -> None:
+        super().__init__(message, service=service)
+        self.body = body
+
+
+class BrokerError(WindmillError):
+    """The broker is unreachable or refused a message; nothing that was to be settled has been."""
+
+    verdict = Verdict.AGAIN
+
+
+class StoreError(WindmillError):
+    """The database refused a row."""
+
+    verdict = Verdict.BURY
+
+
+class StoreUnavailable(StoreError):
+    """The database is unreachable, or rolled back for a reason that passes (deadlock, restart)."""
+
+    verdict = Verdict.AGAIN
+
+
+class StaleBox(StoreError):
+    """The box a job is about was replaced meanwhile; its successor has a job of its own."""
+
+    verdict = Verdict.ACK

@@ -1,0 +1,1 @@
+"""One handler for each kind of work: what is to be written and what follows, never the writing."""

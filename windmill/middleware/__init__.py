@@ -1,0 +1,1 @@
+"""What concerns every job, one file a concern."""

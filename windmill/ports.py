@@ -1,0 +1,112 @@
+"""What the use cases ask of the world: small protocols, each with the few methods that its user calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
+
+from windmill.model import Delivery, Dispatch, Heartbeat, Image, Outcome, Settlement, Snapshot
+
+
+class Publisher(Protocol):
+    """The sending side of a broker."""
+
+    def publish(self, dispatches: Sequence[Dispatch]) -> None:
+        """Sends every dispatch to the queues of all its services; returns once all are safe.
+
+        Declares queues that do not exist yet. Raises `BrokerError` when that cannot be said of all of
+        them; some may have arrived.
+        """
+        ...
+
+
+class Consumer(Protocol):
+    """The receiving side of a broker, for one queue. Thread-safe."""
+
+    def take(self, limit: int, timeout: float) -> Sequence[Delivery]:
+        """Up to `limit` deliveries: at least one, unless `timeout` seconds pass without any."""
+        ...
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Acks, sends on again after a delay, or buries. A delivery whose connection was lost meanwhile
+        is skipped: the broker delivers it anew. Raises `BrokerError`."""
+        ...
+
+    def depth(self) -> int:
+        """Jobs that wait in the queue. Raises `BrokerError`."""
+        ...
+
+
+class Store(Protocol):
+    """The writing side of the database, as workers use it. Each call is one transaction."""
+
+    def save(self, outcomes: Sequence[Outcome]) -> None:
+        """Upserts all rows of all outcomes. Raises `StoreUnavailable`, `StaleBox` or `StoreError`."""
+        ...
+
+    def recompute(self, image_ids: Sequence[int], step: Callable[[Snapshot], Outcome]) -> Sequence[Outcome]:
+        """For each image: lock it, read its snapshot, save what `step` makes of it; gives the outcomes.
+
+        Two callers with the same image take turns, so the later one sees what the earlier one read and
+        more. Images that no longer exist are left out.
+        """
+        ...
+
+
+class ImageSource(Protocol):
+    """Where image bytes come from."""
+
+    def upright(self, image: Image) -> bytes:
+        """The image file as a service should see it: EXIF orientation applied, in a common format.
+
+        Raises `ImageError`."""
+        ...
+
+    def crop(self, image: Image, left: int, top: int, right: int, bottom: int) -> bytes:
+        """A JPEG of one rectangle, in upright pixels, cut at the image's border. Raises `ImageError`."""
+        ...
+
+
+class ServiceCaller(Protocol):
+    """The HTTP side of one ML service."""
+
+    def analyze(self, picture: bytes) -> bytes:
+        """Body of the service's reply. Raises a `ServiceError`."""
+        ...
+
+    def score(self, picture: bytes, caption: str) -> bytes:
+        """Body of the reply to a picture and a caption. Raises a `ServiceError`."""
+        ...
+
+    def healthy(self) -> bool:
+        """Whether `/health` answers 200."""
+        ...
+
+
+class HeartbeatSink(Protocol):
+    """Where heartbeats go."""
+
+    def write(self, heartbeat: Heartbeat) -> None:
+        """Raises `StoreUnavailable`."""
+        ...
+
+
+class DispatchLedger(Protocol):
+    """The producer's side of the database."""
+
+    def missing(
+        self, services: Sequence[str], *, group: str | None, limit: int | None, resume: bool
+    ) -> Iterator[Dispatch]:
+        """Streams, by image id, each image with those of `services` that it still lacks (all of them
+        unless `resume`), in memory that does not grow with the number of images."""
+        ...
+
+    def count_missing(
+        self, services: Sequence[str], *, group: str | None, limit: int | None, resume: bool
+    ) -> int:
+        """How many dispatches `missing` will give."""
+        ...
+
+    def record(self, dispatches: Iterable[Dispatch]) -> None:
+        """Notes each image × service as queued; what is known already stays as it is."""
+        ...
