@@ -90,7 +90,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detection:
-    """Something that a service saw; `box` is None when it speaks of the whole image."""
+    """Something that a service saw; `box` is None when it speaks of the whole image, `emoji` may be ""."""
 
     label: str
     emoji: str
@@ -110,7 +110,11 @@ class Mention:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceReply:
-    """A successful reply, in Windmill's words. `text` is a captioner's sentence or the text OCR read."""
+    """A successful reply, in Windmill's words.
+
+    `text` is a captioner's sentence or the text that OCR read; `found` counts predictions, and 0 is a
+    result too.
+    """
 
     service: str
     service_types: tuple[str, ...]
@@ -119,11 +123,7 @@ class ServiceReply:
     mentions: tuple[Mention, ...] = ()
     text: str = ""
     processing_time: float = 0.0
-
-    @property
-    def found(self) -> int:
-        """How many things the service reports; 0 is a result too."""
-        return len(self.detections) + len(self.full_image) + len(self.mentions)
+    found: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,49 @@
+"""Arithmetic of boxes. All boxes are `(x, y, width, height)` in upright image pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from windmill.model import Box
+
+
+def iou(a: Box, b: Box) -> float:
+    """Intersection over union, in [0, 1]; 0 for boxes that do not touch or have no area."""
+    width = min(a.x + a.width, b.x + b.width) - max(a.x, b.x)
+    height = min(a.y + a.height, b.y + b.height) - max(a.y, b.y)
+    if width <= 0 or height <= 0:
+        return 0.0
+    intersection = width * height
+    return intersection / (a.width * a.height + b.width * b.height - intersection)
+
+
+def weighted_mean(boxes: Sequence[Box], weights: Sequence[float]) -> Box:
+    """The box whose corners are the weighted means of the corners; equal weights if all are 0."""
+    total = math.fsum(weights)
+    shares = [w / total for w in weights] if total > 0 else [1 / len(boxes)] * len(boxes)
+
+    def mean(values: Sequence[float]) -> float:
+        return math.fsum(share * value for share, value in zip(shares, values, strict=True))
+
+    left, top = mean([b.x for b in boxes]), mean([b.y for b in boxes])
+    right, bottom = mean([b.x + b.width for b in boxes]), mean([b.y + b.height for b in boxes])
+    return Box(x=left, y=top, width=right - left, height=bottom - top)
+
+
+def rounded(box: Box, digits: int = 1) -> Box:
+    """`box` on a grid of 10**-digits pixels, never thinner than one step of it."""
+    step = 10.0**-digits
+    return Box(
+        x=round(box.x, digits),
+        y=round(box.y, digits),
+        width=max(step, round(box.width, digits)),
+        height=max(step, round(box.height, digits)),
+    )
+
+
+def pixel_bounds(box: Box) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of the whole pixels that `box` touches (right and bottom exclusive)."""
+    left, top = math.floor(box.x), math.floor(box.y)
+    right, bottom = math.ceil(box.x + box.width), math.ceil(box.y + box.height)
+    return left, top, max(right, left + 1), max(bottom, top + 1)
