@@ -24,6 +24,10 @@ class ConfigError(WindmillError):
     """A setting, the catalog or the command line is wrong; the text names the key and where it stands."""
 
 
+class Interrupted(WindmillError):
+    """The worker is stopping: the job in hand goes back to its queue as if it had never been taken."""
+
+
 class MessageError(WindmillError):
     """A message's bytes are not a job."""
 

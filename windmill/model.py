@@ -76,13 +76,15 @@ class Dispatch:
 class Delivery:
     """A message in a worker's hands. `token` is the broker's own and opaque to everyone else.
 
-    `attempt` counts how often the job has failed before: 0 the first time.
+    `attempt` counts how often the job has failed before: 0 the first time. `redelivered` says that someone
+    may have had it in hand and not finished.
     """
 
     service: str
     body: bytes
     attempt: int
     token: object
+    redelivered: bool = False
 
 
 # --- what a service says ---------------------------------------------------------------------------------
@@ -181,11 +183,15 @@ class MergedBox:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What is known of one image at one moment, read under its lock: its replies and its merged boxes."""
+    """What is known of one image at one moment, read under its lock: its replies and its merged boxes.
+
+    `postprocessed` holds (box key, service) of every row in `postprocessing` that is about a box.
+    """
 
     image: Image
     replies: tuple[StoredReply, ...]
     boxes: tuple[MergedBox, ...] = ()
+    postprocessed: frozenset[tuple[str, str]] = frozenset()
 
 
 # --- voting ----------------------------------------------------------------------------------------------
@@ -359,6 +365,22 @@ class Settlement:
 
     delivery: Delivery
     decision: Decision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handled:
+    """A delivery after its handler: what to write, and what becomes of the message once that is written.
+
+    `job` is None when the message was no job; `error` is what the handler met, if anything; `seconds` is
+    how long it took.
+    """
+
+    delivery: Delivery
+    job: Job | None
+    outcome: Outcome
+    decision: Decision
+    error: Exception | None = None
+    seconds: float = 0.0
 
 
 # --- monitoring ------------------------------------------------------------------------------------------

@@ -36,6 +36,10 @@ class Consumer(Protocol):
         """Jobs that wait in the queue. Raises `BrokerError`."""
         ...
 
+    def pause(self) -> None:
+        """Takes nothing more off the queue; what was taken can still be settled."""
+        ...
+
 
 class Store(Protocol):
     """The writing side of the database, as workers use it. Each call is one transaction."""

@@ -20,23 +20,21 @@ VERSION = 1
 
 SAME_OBJECT = 0.5  # IoU from which two services' boxes are one object
 SAME_DETECTION = 0.8  # IoU from which two boxes of one service are one detection
-LONE_CONFIDENCE = 0.5  # what a box needs that other services looked for and did not see
+STANDS = 0.25  # score that a box needs once several services looked (docs/merging.md says why)
 
 
 def merge(replies: Iterable[StoredReply]) -> tuple[MergedBox, ...]:
     """Merged boxes of all spatial replies of one image, strongest first; the order of replies is nothing.
 
-    `score` is the mean confidence over all services that looked, counting 0 for those that saw nothing.
+    `score` is the mean confidence over all services that looked, counting 0 for those that saw nothing:
+    agreement raises it, and a lone weak detection falls once others looked and did not see it.
     """
     spatial = [stored for stored in replies if "spatial" in stored.reply.service_types]
     looked = len(spatial)
-    boxes = {
-        box.key: box
-        for members in _clusters(sorted(_detections(spatial), key=_rank))
-        if _stands(members, looked)
-        for box in (_fuse(members, looked),)
-    }
-    return tuple(sorted(boxes.values(), key=lambda box: (-box.score, box.key)))
+    clusters = _clusters(sorted(_detections(spatial), key=_rank))
+    fused = [_fuse(members, looked) for members in clusters]
+    standing = {box.key: box for box in fused if looked == 1 or box.score >= STANDS}
+    return tuple(sorted(standing.values(), key=lambda box: (-box.score, box.key)))
 
 
 def _detections(replies: Sequence[StoredReply]) -> Iterable[SourcedDetection]:
@@ -74,10 +72,6 @@ def _clusters(ranked: Sequence[SourcedDetection]) -> Iterable[list[SourcedDetect
 
 def _has(members: Sequence[SourcedDetection], service: str) -> bool:
     return any(member.service == service for member in members)
-
-
-def _stands(members: Sequence[SourcedDetection], looked: int) -> bool:
-    return len(members) > 1 or looked == 1 or members[0].detection.confidence >= LONE_CONFIDENCE
 
 
 def _fuse(members: Sequence[SourcedDetection], looked: int) -> MergedBox:

@@ -31,3 +31,8 @@ def delay(attempt: int, at_least: float = 0.0) -> float:
     """Seconds to wait before the attempt after number `attempt`: the next step that is long enough."""
     own = DELAY_STEPS[min(attempt, len(DELAY_STEPS) - 1)]
     return next((float(step) for step in DELAY_STEPS if step >= max(own, at_least)), float(DELAY_STEPS[-1]))
+
+
+def backoff(failures: int, *, least: float = 0.25, most: float = 30.0) -> float:
+    """Seconds to wait after `failures` failures in a row: doubling, within bounds; callers add jitter."""
+    return float(min(most, least * 2 ** min(max(failures - 1, 0), 30)))

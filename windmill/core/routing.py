@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator
 
 from windmill.catalog import BOX_WORKERS, SCORER, Service
 from windmill.core.emoji import PERSON
-from windmill.model import BoxRef, Caption, Dispatch, Image, Job, MergedBox, ServiceReply
+from windmill.model import BoxRef, Caption, Dispatch, Image, Job, MergedBox, ServiceReply, Snapshot
 
-_PERSON_ONLY = frozenset({"bbox_face", "bbox_pose"})
+_PEOPLE_ONLY = frozenset({"bbox_face", "bbox_pose"})
 
 
 def after_result(service: Service, image: Image, reply: ServiceReply) -> tuple[Dispatch, ...]:
@@ -22,26 +22,33 @@ def after_result(service: Service, image: Image, reply: ServiceReply) -> tuple[D
 
 
 def after_merge(
-    merger: Service, image: Image, boxes: Collection[tuple[MergedBox, frozenset[str]]], *, changed: bool
+    merger: Service, before: Snapshot, boxes: Iterable[MergedBox], *, resumed: bool
 ) -> tuple[Dispatch, ...]:
-    """The merger's triggers: the image's, if its boxes changed, and each box's that it still lacks.
+    """The merger's triggers: for each new box its crop's, and the image's if any box changed.
 
-    `boxes` are those to look at, each with the box workers that need not see it (again).
+    `resumed`: an earlier merge may have stored the boxes and died before it said so; then whatever is not
+    yet postprocessed is sent (again).
     """
+    after = tuple(boxes)
+    known = {box.key for box in before.boxes}
+    fresh = [box for box in after if resumed or box.key not in known]
     stages = tuple(name for name in merger.triggers if name not in BOX_WORKERS)
-    image_wide = [Dispatch(job=Job(image=image), services=stages)] if changed and stages else []
-    return (*image_wide, *_crops(merger, image, boxes))
+    changed = resumed or set(after) != set(before.boxes)
+    image_wide = [Dispatch(job=Job(image=before.image), services=stages)] if stages and changed else []
+    return (*image_wide, *_crops(merger, before, fresh))
 
 
-def _crops(
-    merger: Service, image: Image, boxes: Collection[tuple[MergedBox, frozenset[str]]]
-) -> Iterator[Dispatch]:
-    for box, served in boxes:
-        workers = tuple(name for name in merger.triggers if name in BOX_WORKERS and _wants(name, box, served))
+def _crops(merger: Service, before: Snapshot, boxes: Iterable[MergedBox]) -> Iterator[Dispatch]:
+    for box in boxes:
+        workers = tuple(name for name in merger.triggers if _wants(name, box, before))
         if workers:
-            yield Dispatch(job=Job(image=image, box=BoxRef(key=box.key, box=box.box)), services=workers)
+            yield Dispatch(
+                job=Job(image=before.image, box=BoxRef(key=box.key, box=box.box)), services=workers
+            )
 
 
-def _wants(worker: str, box: MergedBox, served: frozenset[str]) -> bool:
-    """Colours of every box, faces and poses of people."""
-    return worker not in served and (worker not in _PERSON_ONLY or box.emoji == PERSON)
+def _wants(worker: str, box: MergedBox, before: Snapshot) -> bool:
+    """Colours of every box, faces and poses of people; each once."""
+    if worker not in BOX_WORKERS or (box.key, BOX_WORKERS[worker]) in before.postprocessed:
+        return False
+    return worker not in _PEOPLE_ONLY or box.emoji == PERSON

@@ -36,7 +36,7 @@ def decode(body: bytes) -> Job:
             box=_box(fields.get("box")),
             caption=_caption(fields.get("caption")),
         )
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as exc:
         start = body[:80].decode("utf-8", "replace")
         raise MessageError(f"not a job: {type(exc).__name__}: {exc} in message {start!r}") from exc
 

@@ -1,0 +1,75 @@
+"""The `windmill` command: a table of subcommands, and what a person sees when one of them fails."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+
+from windmill import log, settings
+from windmill.errors import ConfigError, WindmillError
+
+# command: module of `windmill.commands`. Imported when used, so that no command pays for another.
+COMMANDS = {
+    "demo": "demo",
+    "run": "run",
+    "ingest": "ingest",
+    "produce": "produce",
+    "work": "work",
+    "workers": "workers",
+    "monitor": "monitor",
+    "serve": "serve",
+    "schema": "schema",
+}
+_SUMMARIES = {
+    "demo": "the whole pipeline on a few photos, with nothing to set up",
+    "run": "the whole pipeline on a folder of your own, with nothing to set up",
+    "ingest": "fill the table of images from a folder, a CSV file or standard input",
+    "produce": "send images to the services' queues (also: producer.py)",
+    "work": "run one worker (also: workers/*.py)",
+    "workers": "start and stop this box's workers (also: workers.sh)",
+    "monitor": "who works, who is silent, what is queued (also: monitor_workers.py)",
+    "serve": "serve reference ML services over HTTP",
+    "schema": "create or update the tables in PostgreSQL",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command. Exit status: 0 done, 1 done but something failed, 2 cannot work, 130 interrupted."""
+    argv = sys.argv[1:] if argv is None else argv
+    command = argv[0] if argv else ""
+    if command not in COMMANDS:
+        return _overview(command)
+    module = importlib.import_module(f"windmill.commands.{COMMANDS[command]}")
+    parser = argparse.ArgumentParser(
+        prog=f"windmill {command}",
+        description=module.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    try:
+        args = parser.parse_args(argv[1:])
+        config = settings.load()
+        log.configure(config.log_level, command)
+        return int(module.run(args, config))
+    except WindmillError as error:
+        sys.stderr.write(f"windmill {command}: {error}\n")
+        return 2 if isinstance(error, ConfigError) else 1
+    except KeyboardInterrupt:
+        sys.stderr.write(f"windmill {command}: interrupted\n")
+        return 130
+    finally:
+        logging.shutdown()
+
+
+def _overview(command: str) -> int:
+    """Says which commands there are; a mistake, unless help was asked for."""
+    wanted = command in ("-h", "--help", "help")
+    if command and not wanted:
+        sys.stderr.write(f"windmill: no such command: {command}\n\n")
+    rows = "\n".join(f"  {name:<9} {summary}" for name, summary in _SUMMARIES.items())
+    text = f"usage: windmill COMMAND [-h] …\n\n{rows}\n\nwindmill COMMAND --help says more.\n"
+    (sys.stdout if wanted else sys.stderr).write(text)
+    return 0 if wanted else 2

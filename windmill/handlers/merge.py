@@ -1,0 +1,22 @@
+"""The boxes of all detectors that have reported on an image become merged boxes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from windmill.catalog import Service
+from windmill.core import merging, routing
+from windmill.model import MergedBoxesRow, Outcome, Snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merge:
+    """Recomputes an image's merged boxes; what did not change keeps its row and is not cropped again."""
+
+    merger: Service
+
+    def __call__(self, snapshot: Snapshot, *, resumed: bool) -> Outcome:
+        boxes = merging.merge(snapshot.replies)
+        row = MergedBoxesRow(image_id=snapshot.image.image_id, boxes=boxes)
+        followers = routing.after_merge(self.merger, snapshot, boxes, resumed=resumed)
+        return Outcome(rows=(row,), followers=followers)

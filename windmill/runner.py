@@ -1,0 +1,191 @@
+"""One worker's corridor: bytes → Job → handler → Outcome → commit → publish → ack.
+
+A pool of threads runs handlers. One more thread, the committer, takes whatever is handled, writes it in one
+transaction, publishes what follows, and only then settles the messages. Whatever dies on the way is
+delivered again, and everything on the way can be done twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from functools import partial
+
+from windmill.core import retrying, wire
+from windmill.errors import BrokerError, Interrupted, MessageError, StoreUnavailable, WindmillError
+from windmill.handlers.base import Handler
+from windmill.middleware.base import Middleware
+from windmill.model import Ack, Bury, Delivery, Handled, Job, Outcome, Settlement
+from windmill.ports import Consumer, Publisher
+from windmill.writing import Writer
+
+log = logging.getLogger(__name__)
+
+BATCH = 100  # outcomes in one transaction at most
+_POLL = 0.2  # seconds between looks at the stop signal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """`concurrency` handler threads, `max_retries` after the first attempt, `grace` seconds to finish."""
+
+    concurrency: int
+    max_retries: int
+    grace: float
+
+
+class Runner:
+    """Runs one worker until `stop` is set."""
+
+    def __init__(
+        self,
+        *,
+        consumer: Consumer,
+        publisher: Publisher,
+        handler: Handler,
+        write: Writer,
+        limits: Limits,
+        stop: threading.Event,
+        middleware: Sequence[Middleware] = (),
+    ) -> None:
+        self._consumer = consumer
+        self._publisher = publisher
+        self._handler = handler
+        self._write = write
+        self._limits = limits
+        self._stop = stop
+        self._middleware = middleware
+        self._ready: queue.SimpleQueue[tuple[Delivery, Future[Handled]] | None] = queue.SimpleQueue()
+        self._out_of_time = threading.Event()
+        self._waiting = False
+
+    def run(self) -> int:
+        """Works until `stop`; gives the number of jobs that the grace time did not suffice for.
+
+        Those, and whatever else is not settled, go back to the queue. Raises what the committer died of,
+        should it die.
+        """
+        pool = ThreadPoolExecutor(self._limits.concurrency, thread_name_prefix="handler")
+        with ThreadPoolExecutor(1, thread_name_prefix="committer") as own:
+            committing = own.submit(self._commit_all)
+            pending = self._take_until_stopped(pool, committing)
+            deadline = threading.Timer(self._limits.grace, self._out_of_time.set)
+            deadline.start()
+            _, unfinished = wait(pending, timeout=self._limits.grace)
+            pool.shutdown(wait=not unfinished, cancel_futures=True)
+            self._ready.put(None)
+            committing.result()
+            deadline.cancel()
+        return len(unfinished)
+
+    def _take_until_stopped(self, pool: ThreadPoolExecutor, committing: Future[None]) -> set[Future[Handled]]:
+        pending: set[Future[Handled]] = set()
+        while not self._stop.is_set() and not committing.done():
+            for delivery in self._consumer.take(BATCH, _POLL):
+                future = pool.submit(self._attempt, delivery)
+                pending.add(future)
+                future.add_done_callback(pending.discard)
+                future.add_done_callback(partial(self._hand_over, delivery))
+        self._consumer.pause()
+        return set(pending)
+
+    def _hand_over(self, delivery: Delivery, future: Future[Handled]) -> None:
+        self._ready.put((delivery, future))
+
+    # --- in the pool ---------------------------------------------------------------------------------
+
+    def _attempt(self, delivery: Delivery) -> Handled:
+        started = time.perf_counter()
+        job = None
+        try:
+            job = wire.decode(delivery.body)
+            outcome = self._handler(job)
+        except Interrupted:
+            raise
+        except WindmillError as error:
+            handled = self._judge(delivery, job, error)
+        else:
+            handled = Handled(delivery=delivery, job=job, outcome=outcome, decision=Ack())
+        return replace(handled, seconds=time.perf_counter() - started)
+
+    def _judge(self, delivery: Delivery, job: Job | None, error: Exception) -> Handled:
+        """What becomes of a delivery that met `error`; a job that is given up leaves a row that says why."""
+        decision = retrying.decide(error, delivery.attempt, self._limits.max_retries)
+        leaves_row = isinstance(decision, Bury) and not isinstance(error, MessageError)
+        outcome = self._handler.failed(job, error) if job is not None and leaves_row else Outcome()
+        return Handled(delivery=delivery, job=job, outcome=outcome, decision=decision, error=error)
+
+    # --- in the committer ----------------------------------------------------------------------------
+
+    def _commit_all(self) -> None:
+        last = False
+        while not last:
+            entries = [self._ready.get()]
+            while len(entries) < BATCH and not self._ready.empty():
+                entries.append(self._ready.get())
+            last = None in entries
+            batch = [handled for entry in entries if entry for handled in self._finished(*entry)]
+            if batch:
+                self._commit(batch)
+
+    def _finished(self, delivery: Delivery, future: Future[Handled]) -> Iterator[Handled]:
+        """The future's result; nothing if the worker stopped under it, for then the job goes back."""
+        if future.cancelled():
+            return
+        error = future.exception()
+        if error is None:
+            yield future.result()
+        elif isinstance(error, Exception) and not isinstance(error, Interrupted):
+            log.error("%s: nobody foresaw this", delivery.service, exc_info=error)
+            yield self._judge(delivery, wire.decode(delivery.body), error)
+
+    def _commit(self, batch: Sequence[Handled]) -> None:
+        """Commits and settles `batch`; if it is refused, one by one, so that one bad row costs one row."""
+        failures = 0
+        while True:
+            try:
+                return self._settle(batch)
+            except (StoreUnavailable, BrokerError) as error:
+                failures += 1
+                if not self._wait(error, failures):
+                    return None
+            except Exception as error:  # noqa: BLE001 -- the one place that settles must not die of a job
+                return self._refuse(batch, error)
+
+    def _settle(self, batch: Sequence[Handled]) -> None:
+        outcomes = self._write(batch)
+        self._publisher.publish([follower for outcome in outcomes for follower in outcome.followers])
+        self._consumer.settle([Settlement(delivery=h.delivery, decision=h.decision) for h in batch])
+        for middleware in self._middleware:
+            if self._waiting:
+                middleware.resumed()
+            for handled in batch:
+                middleware.settled(handled)
+        self._waiting = False
+
+    def _refuse(self, batch: Sequence[Handled], error: Exception) -> None:
+        if len(batch) > 1:
+            for handled in batch:
+                self._commit([handled])
+            return
+        if not isinstance(error, WindmillError):
+            log.error("%s: nobody foresaw this", batch[0].delivery.service, exc_info=error)
+        if batch[0].error is not None:  # not even its failure can be written: set the message aside
+            bury = Bury(error=type(error).__name__, reason=str(error))
+            self._commit([replace(batch[0], outcome=Outcome(), decision=bury)])
+        else:
+            self._commit([self._judge(batch[0].delivery, batch[0].job, error)])
+
+    def _wait(self, error: WindmillError, failures: int) -> bool:
+        """Waits for the store or the broker to come back; False when the worker is out of time."""
+        if not self._waiting:
+            self._waiting = True
+            for middleware in self._middleware:
+                middleware.parked(str(error))
+        return not self._out_of_time.wait(retrying.backoff(failures) * random.uniform(0.8, 1.2))  # noqa: S311

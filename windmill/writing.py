@@ -1,0 +1,57 @@
+"""How a batch of handled jobs gets into the database: saved as it is, or recomputed from what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from windmill.handlers.base import Recomputation
+from windmill.model import Handled, Job, Outcome, Snapshot
+from windmill.ports import Store
+
+
+class Writer(Protocol):
+    """Writes a batch in one transaction and gives the outcomes whose followers are to be published."""
+
+    def __call__(self, batch: Sequence[Handled]) -> Sequence[Outcome]: ...
+
+
+class Save:
+    """Writes what the handlers said."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __call__(self, batch: Sequence[Handled]) -> Sequence[Outcome]:
+        outcomes = [handled.outcome for handled in batch]
+        if any(outcome.rows for outcome in outcomes):
+            self._store.save(outcomes)
+        return outcomes
+
+
+class Recompute:
+    """Recomputes each image of the batch once, however many jobs ask for it."""
+
+    def __init__(self, store: Store, step: Recomputation) -> None:
+        self._store = store
+        self._step = step
+
+    def __call__(self, batch: Sequence[Handled]) -> Sequence[Outcome]:
+        asked = [handled for handled in batch if handled.job and handled.error is None]
+        resumed = {h.job.image.image_id for h in asked if h.job and h.delivery.redelivered}
+
+        def step(snapshot: Snapshot) -> Outcome:
+            return self._step(snapshot, resumed=snapshot.image.image_id in resumed)
+
+        images = sorted({h.job.image.image_id for h in asked if h.job})
+        return self._store.recompute(images, step) if images else ()
+
+
+class Passing:
+    """The handler of jobs that are recomputed when they are written: there is nothing to do before."""
+
+    def __call__(self, job: Job) -> Outcome:  # noqa: ARG002 -- a handler's signature
+        return Outcome()
+
+    def failed(self, job: Job, error: Exception) -> Outcome:  # noqa: ARG002
+        return Outcome()

@@ -1,0 +1,7 @@
+"""Poses in the merged boxes of people. See `windmill work --help`."""
+
+import sys
+
+from windmill.cli import main
+
+sys.exit(main(["work", "bbox_pose", *sys.argv[1:]]))
