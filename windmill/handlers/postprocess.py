@@ -27,7 +27,14 @@ class Postprocess:
         left, top = max(0, left), max(0, top)
         body = self.caller.analyze(self.images.crop(job.image, left, top, right, bottom))
         replies.parse(self.worker, body)
-        placed = place(body, left=left, top=top, width=right - left, height=bottom - top)
+        placed = place(
+            body,
+            left=left,
+            top=top,
+            width=right - left,
+            height=bottom - top,
+            bbox_format=self.worker.bbox_format,
+        )
         return self._outcome(job, Status.SUCCESS, placed)
 
     def failed(self, job: Job, error: Exception) -> Outcome:

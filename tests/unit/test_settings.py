@@ -1,0 +1,86 @@
+"""The environment and .env, and how mistakes in them are named."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from windmill.errors import ConfigError
+from windmill.settings import Settings, load
+
+EXAMPLE = Path(__file__).parents[2] / ".env.example"
+
+
+def test_the_environment_wins_over_the_file(tmp_path):
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("DB_HOST=from-file\nDB_PORT=6000\n", "utf-8")
+    loaded = load({"DB_HOST": "from-environment"}, dotenv)
+    assert (loaded.db_host, loaded.db_port) == ("from-environment", 6000)
+
+
+def test_an_empty_variable_is_not_set(tmp_path):
+    assert load({"DB_PORT": " "}, tmp_path / "none").db_port == 5432
+
+
+@pytest.mark.parametrize(
+    ("environ", "kind"),
+    [
+        ({}, "postgres"),
+        ({"QUEUE_HOST": "q"}, "rabbitmq"),
+        ({"QUEUE_HOST": "q", "BROKER": "postgres"}, "postgres"),
+    ],
+)
+def test_the_broker_follows_from_queue_host(tmp_path, environ, kind):
+    assert load(environ, tmp_path / "none").broker_kind == kind
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"DB_PORT": "many"}, "DB_PORT='many' in the environment: expected a whole number"),
+        ({"DB_PORT": "0"}, "DB_PORT='0' in the environment: expected 1 to 65535"),
+        ({"QUEUE_SSL": "maybe"}, "QUEUE_SSL='maybe' in the environment: expected true or false"),
+        ({"BROKER": "kafka"}, "expected one of rabbitmq, postgres"),
+        ({"BROKER": "rabbitmq"}, "QUEUE_HOST"),
+        ({"REQUEST_TIMEOUT": "nan"}, "REQUEST_TIMEOUT"),
+        (
+            {"ENABLE_MONITORING": "true", "MONITORING_DB_HOST": "m", "MONITORING_DB_USER": "u"},
+            "MONITORING_DB_NAME, MONITORING_DB_PASSWORD: not set",
+        ),
+    ],
+)
+def test_a_mistake_names_the_variable_and_where_it_stands(tmp_path, environ, said):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        load(environ, tmp_path / "none")
+
+
+def test_a_mistake_in_the_file_names_the_file(tmp_path):
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("MAX_RETRIES=-1\n", "utf-8")
+    with pytest.raises(ConfigError, match=re.escape(str(dotenv))):
+        load({}, dotenv)
+
+
+def test_passwords_stay_out_of_the_repr():
+    secret = "correct horse"
+    settings = Settings(db_password=secret, queue_password=secret, monitoring_db_password=secret)
+    assert secret not in repr(settings)
+
+
+def test_every_setting_stands_in_the_example_with_a_comment():
+    lines = EXAMPLE.read_text("utf-8").splitlines()
+    variables = [re.match(r"#([A-Z_]+)=", line) for line in lines]
+    named = {match[1] for match in variables if match}
+    assert named == {field.name.upper() for field in fields(Settings)}
+    uncommented = [line for line in lines if line and not line.startswith("#")]
+    assert uncommented == []
+
+
+def test_the_examples_values_are_the_defaults(tmp_path):
+    example = EXAMPLE.read_text("utf-8")
+    dotenv = tmp_path / ".env"
+    optional = ("QUEUE_HOST", "BROKER", "SERVICE_NAME", "MONITORING_DB")
+    values = [line[1:] for line in example.splitlines() if re.match(r"#[A-Z_]+=", line)]
+    dotenv.write_text("\n".join(v for v in values if not v.startswith(optional)), "utf-8")
+    assert load({}, dotenv) == Settings()
