@@ -1,0 +1,207 @@
+"""A broker inside this process, for tests and dry runs: what the real ones promise, without a server."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from windmill.core import wire
+from windmill.model import Ack, Again, Bury, Delivery, Dispatch, Settlement
+
+DELIVERY_LIMIT = 3  # deliveries after the first that may end without a settlement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Buried:
+    """A job that was set aside, and why."""
+
+    body: bytes
+    attempt: int
+    error: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Message:
+    body: bytes
+    attempt: int = 0
+    unsettled: int = 0  # deliveries that ended without a settlement
+
+
+@dataclass(slots=True)
+class _Queue:
+    """Messages that wait, messages that wait for their time, and the dead."""
+
+    ready: deque[_Message] = field(default_factory=deque)
+    later: list[tuple[float, int, _Message]] = field(default_factory=list)  # a heap
+    dead: list[Buried] = field(default_factory=list)
+
+    def ripen(self, now: float) -> None:
+        """Moves what is due to the end of what waits."""
+        while self.later and self.later[0][0] <= now:
+            self.ready.append(heapq.heappop(self.later)[2])
+
+
+class MemoryBroker:
+    """A `ports.Broker`. Delays pass by `clock`; call `wake` after moving a clock of your own."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._queues: defaultdict[str, _Queue] = defaultdict(_Queue)
+        self._order = itertools.count()
+        self._consumers: list[MemoryConsumer] = []
+
+    def publish(self, dispatches: Sequence[Dispatch]) -> None:
+        """See `ports.Publisher`."""
+        with self._changed:
+            for dispatch in dispatches:
+                message = _Message(body=wire.encode(dispatch.job))
+                for service in dict.fromkeys(dispatch.services):
+                    self._queues[service].ready.append(message)
+            self._changed.notify_all()
+
+    def consumer(self, service: str, prefetch: int = 1) -> MemoryConsumer:  # noqa: ARG002 -- nothing to fetch
+        """A consumer of the queue of `service`."""
+        consumer = MemoryConsumer(self, service)
+        self._consumers.append(consumer)
+        return consumer
+
+    def queue_depths(self, services: Iterable[str]) -> dict[str, int]:
+        """Jobs that wait for each service; those whose time has not come do not count."""
+        with self._changed:
+            return {service: len(self._due(service).ready) for service in services}
+
+    def dead(self, service: str) -> tuple[Buried, ...]:
+        """The buried jobs of `service`, oldest first."""
+        with self._changed:
+            return tuple(self._queues[service].dead)
+
+    def wake(self) -> None:
+        """Has takers look at the clock again."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Closes all consumers."""
+        for consumer in self._consumers:
+            consumer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- for consumers ------------------------------------------------------------------------------------
+
+    def take(self, service: str, limit: int, timeout: float, stopped: threading.Event) -> list[_Message]:
+        """Up to `limit` messages, after waiting up to `timeout` seconds for the first."""
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while not stopped.is_set():
+                ready = self._due(service).ready
+                if ready:
+                    return [ready.popleft() for _ in range(min(limit, len(ready)))]
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
+                self._changed.wait(min(left, self._until_next(service)))
+        return []
+
+    def put(self, service: str, message: _Message, decision: Ack | Again | Bury) -> None:
+        """Does with a message what was decided."""
+        with self._changed:
+            queue = self._queues[service]
+            if isinstance(decision, Again):
+                due = self._clock() + decision.delay
+                again = _Message(body=message.body, attempt=decision.attempt, unsettled=message.unsettled)
+                heapq.heappush(queue.later, (due, next(self._order), again))
+            elif isinstance(decision, Bury):
+                queue.dead.append(_buried(message, decision.error, decision.reason))
+            self._changed.notify_all()
+
+    def give_back(self, service: str, messages: Sequence[_Message]) -> None:
+        """Puts what was not settled in front again, or aside once that has happened too often."""
+        with self._changed:
+            queue = self._queues[service]
+            for message in reversed(messages):
+                if message.unsettled >= DELIVERY_LIMIT:
+                    queue.dead.append(
+                        _buried(message, "delivery_limit", "delivered too often, never settled")
+                    )
+                else:
+                    queue.ready.appendleft(replace(message, unsettled=message.unsettled + 1))
+            self._changed.notify_all()
+
+    def _due(self, service: str) -> _Queue:
+        queue = self._queues[service]
+        queue.ripen(self._clock())
+        return queue
+
+    def _until_next(self, service: str) -> float:
+        later = self._queues[service].later
+        return max(0.0, later[0][0] - self._clock()) if later else float(threading.TIMEOUT_MAX)
+
+
+class MemoryConsumer:
+    """A `ports.Consumer`. Thread-safe."""
+
+    def __init__(self, broker: MemoryBroker, service: str) -> None:
+        self.service = service
+        self._broker = broker
+        self._lock = threading.Lock()
+        self._tokens = itertools.count()
+        self._unsettled: dict[object, _Message] = {}
+        self._stopped = threading.Event()
+
+    def take(self, limit: int, timeout: float) -> Sequence[Delivery]:
+        """See `ports.Consumer`; nothing once paused or closed."""
+        messages = self._broker.take(self.service, limit, timeout, self._stopped)
+        return [self._delivery(message) for message in messages]
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """See `ports.Consumer`."""
+        for one in settlements:
+            with self._lock:
+                message = self._unsettled.pop(one.delivery.token, None)
+            if message is not None:
+                self._broker.put(self.service, message, one.decision)
+
+    def depth(self) -> int:
+        """See `ports.Consumer`."""
+        return self._broker.queue_depths([self.service])[self.service]
+
+    def pause(self) -> None:
+        """See `ports.Consumer`."""
+        self._stopped.set()
+        self._broker.wake()
+
+    def close(self) -> None:
+        """See `ports.Consumer`."""
+        self.pause()
+        with self._lock:
+            unsettled, self._unsettled = list(self._unsettled.values()), {}
+        self._broker.give_back(self.service, unsettled)
+
+    def _delivery(self, message: _Message) -> Delivery:
+        with self._lock:
+            token = (id(self), next(self._tokens))
+            self._unsettled[token] = message
+        return Delivery(
+            service=self.service,
+            body=message.body,
+            attempt=message.attempt,
+            token=token,
+            redelivered=message.unsettled > 0,
+        )
+
+
+def _buried(message: _Message, error: str, reason: str) -> Buried:
+    return Buried(body=message.body, attempt=message.attempt, error=error, reason=reason)

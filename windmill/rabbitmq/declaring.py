@@ -1,0 +1,97 @@
+"""Queues are declared before their first use, once on each connection."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from windmill.errors import BrokerError, ConfigError
+from windmill.rabbitmq import topology
+from windmill.rabbitmq.channel import ChannelLost, Reply
+from windmill.rabbitmq.link import Link
+
+PATIENCE = 15.0  # seconds to wait for the connection before an operation fails
+REFUSED, MISSING, UNEQUAL = 403, 404, 406
+
+Target = tuple[str, str]  # a service and the name of one of its queues
+
+
+class Declarer:
+    """Declares what is missing and remembers it. Thread-safe."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._lock = threading.Lock()
+        self._generation = 0
+        self._known: set[Target] = set()
+
+    def ensure(self, targets: Iterable[Target]) -> None:
+        """Declares each target, and what its service's messages may need, unless this connection has.
+
+        Raises `BrokerError`, and `ConfigError` where the broker refuses for a reason that stays.
+        """
+        with self._lock:
+            self._link.await_open(PATIENCE)
+            if self._generation != self._link.generation:
+                self._generation, self._known = self._link.generation, set()
+            missing = [target for target in targets if target not in self._known]
+            if missing:
+                self._declare(_arguments(missing))
+                self._known.update(missing)
+
+    def forget(self) -> None:
+        """Has every queue declared anew."""
+        self._generation = 0
+
+    def _declare(self, queues: Mapping[str, topology.Arguments]) -> None:
+        channel = self._link.channel(PATIENCE)
+        *others, last = queues
+
+        def declare(raw: Any, reply: Reply) -> None:
+            for name in others:  # without waiting: the broker works in order, and the last answer says all
+                raw.queue_declare(name, durable=True, arguments=queues[name])
+            raw.queue_declare(last, durable=True, arguments=queues[last], callback=reply.give)
+
+        try:
+            channel.ask(declare)
+        except ChannelLost as exc:
+            raise _refusal(exc, self._link.settings.queue_user) from exc
+        finally:
+            channel.close()
+
+
+def depths(link: Link, queues: Sequence[str]) -> list[int]:
+    """Messages that wait in each queue; 0 for one that nobody has declared. Raises `BrokerError`."""
+    found = []
+    channel = link.channel(0)
+    for queue in queues:
+        try:
+            found.append(channel.ask(_passive(queue)).method.message_count)
+        except ChannelLost as exc:
+            if exc.code != MISSING:
+                raise
+            found.append(0)
+            channel = link.channel(0)
+    channel.close()
+    return found
+
+
+def _passive(queue: str) -> Any:
+    return lambda raw, reply: raw.queue_declare(queue, passive=True, callback=reply.give)
+
+
+def _arguments(targets: Iterable[Target]) -> dict[str, topology.Arguments]:
+    found = {}
+    for service, queue in targets:
+        known = topology.queues(service)
+        found.update({name: known[name] for name in (*topology.standing(service), queue)})
+    return found
+
+
+def _refusal(lost: ChannelLost, user: str) -> BrokerError | ConfigError:
+    if lost.code == REFUSED:
+        return ConfigError(f"QUEUE_USER: {user!r} lacks a permission: {lost}")
+    if lost.code == UNEQUAL:
+        return ConfigError(f"a queue exists with other arguments; delete it once it is empty: {lost}")
+    return lost
