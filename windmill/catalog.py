@@ -45,6 +45,10 @@ class Service:
         return f"http://{self.host}:{self.port}{self.endpoint}"
 
     @property
+    def queue(self) -> str:
+        return queue(self.name)
+
+    @property
     def health_url(self) -> str:
         return f"http://{self.host}:{self.port}/health"
 

@@ -11,19 +11,8 @@ from collections.abc import Sequence
 from windmill import log, settings
 from windmill.errors import ConfigError, WindmillError
 
-# command: module of `windmill.commands`. Imported when used, so that no command pays for another.
+# Each command is a module of `windmill.commands`, imported when used: no command pays for another.
 COMMANDS = {
-    "demo": "demo",
-    "run": "run",
-    "ingest": "ingest",
-    "produce": "produce",
-    "work": "work",
-    "workers": "workers",
-    "monitor": "monitor",
-    "serve": "serve",
-    "schema": "schema",
-}
-_SUMMARIES = {
     "demo": "the whole pipeline on a few photos, with nothing to set up",
     "run": "the whole pipeline on a folder of your own, with nothing to set up",
     "ingest": "fill the table of images from a folder, a CSV file or standard input",
@@ -42,18 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = argv[0] if argv else ""
     if command not in COMMANDS:
         return _overview(command)
-    module = importlib.import_module(f"windmill.commands.{COMMANDS[command]}")
-    parser = argparse.ArgumentParser(
-        prog=f"windmill {command}",
-        description=module.HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    module.add_arguments(parser)
     try:
-        args = parser.parse_args(argv[1:])
-        config = settings.load()
-        log.configure(config.log_level, command)
-        return int(module.run(args, config))
+        return _run(command, argv[1:])
     except WindmillError as error:
         sys.stderr.write(f"windmill {command}: {error}\n")
         return 2 if isinstance(error, ConfigError) else 1
@@ -64,12 +43,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.shutdown()
 
 
+def _run(command: str, argv: Sequence[str]) -> int:
+    module = importlib.import_module(f"windmill.commands.{command}")
+    parser = argparse.ArgumentParser(
+        prog=f"windmill {command}",
+        description=module.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    args = parser.parse_args(argv)
+    config = settings.load()
+    log.configure(config.log_level, command)
+    return int(module.run(args, config))
+
+
 def _overview(command: str) -> int:
     """Says which commands there are; a mistake, unless help was asked for."""
     wanted = command in ("-h", "--help", "help")
     if command and not wanted:
         sys.stderr.write(f"windmill: no such command: {command}\n\n")
-    rows = "\n".join(f"  {name:<9} {summary}" for name, summary in _SUMMARIES.items())
+    rows = "\n".join(f"  {name:<9} {summary}" for name, summary in COMMANDS.items())
     text = f"usage: windmill COMMAND [-h] …\n\n{rows}\n\nwindmill COMMAND --help says more.\n"
     (sys.stdout if wanted else sys.stderr).write(text)
     return 0 if wanted else 2

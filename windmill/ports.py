@@ -40,6 +40,10 @@ class Consumer(Protocol):
         """Takes nothing more off the queue; what was taken can still be settled."""
         ...
 
+    def close(self) -> None:
+        """Gives back what is not settled. Idempotent."""
+        ...
+
 
 class Store(Protocol):
     """The writing side of the database, as workers use it. Each call is one transaction."""
@@ -113,4 +117,20 @@ class DispatchLedger(Protocol):
 
     def record(self, dispatches: Iterable[Dispatch]) -> None:
         """Notes each image × service as queued; what is known already stays as it is."""
+        ...
+
+
+class Broker(Publisher, Protocol):
+    """A connection to a broker: publishes, and opens consumers. Thread-safe; a context manager."""
+
+    def consumer(self, service: str, prefetch: int) -> Consumer:
+        """The queue of `service`; the broker hands out up to `prefetch` jobs in advance."""
+        ...
+
+    def queue_depths(self, services: Iterable[str]) -> dict[str, int]:
+        """Waiting jobs for each service; 0 for a queue that does not exist. Raises `BrokerError`."""
+        ...
+
+    def close(self) -> None:
+        """Gives back what is not settled and disconnects. Idempotent."""
         ...

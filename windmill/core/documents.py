@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from windmill.core import merging, voting
+from windmill.errors import BadReply
 from windmill.model import Box, Consensus, Detection, MergedBox, SourcedDetection, Special, Vote
 
 
@@ -63,10 +64,12 @@ def consensus(value: Consensus) -> str:
     )
 
 
-def failure(error: Exception, *, body: str = "") -> str:
-    """`data` of a row whose status is error or timeout; `body` is what a service said instead."""
+def failure(error: Exception) -> str:
+    """`data` of a row whose status is error or timeout, with what a service said instead of a reply."""
     fields = {"class": type(error).__name__, "message": str(error)}
-    return _dump({"error": fields | ({"body": body} if body else {})})
+    if isinstance(error, BadReply):
+        fields["body"] = error.body
+    return _dump({"error": fields})
 
 
 def _vote(vote: Vote) -> dict[str, Any]:
