@@ -32,6 +32,7 @@ class _Message:
     body: bytes
     attempt: int = 0
     unsettled: int = 0  # deliveries that ended without a settlement
+    redelivered: bool = False
 
 
 @dataclass(slots=True)
@@ -53,19 +54,19 @@ class MemoryBroker:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._changed = threading.Condition()
+        self.changed = threading.Condition()
         self._queues: defaultdict[str, _Queue] = defaultdict(_Queue)
         self._order = itertools.count()
         self._consumers: list[MemoryConsumer] = []
 
     def publish(self, dispatches: Sequence[Dispatch]) -> None:
         """See `ports.Publisher`."""
-        with self._changed:
+        with self.changed:
             for dispatch in dispatches:
                 message = _Message(body=wire.encode(dispatch.job))
                 for service in dict.fromkeys(dispatch.services):
                     self._queues[service].ready.append(message)
-            self._changed.notify_all()
+            self.changed.notify_all()
 
     def consumer(self, service: str, prefetch: int = 1) -> MemoryConsumer:  # noqa: ARG002 -- nothing to fetch
         """A consumer of the queue of `service`."""
@@ -75,18 +76,18 @@ class MemoryBroker:
 
     def queue_depths(self, services: Iterable[str]) -> dict[str, int]:
         """Jobs that wait for each service; those whose time has not come do not count."""
-        with self._changed:
+        with self.changed:
             return {service: len(self._due(service).ready) for service in services}
 
     def dead(self, service: str) -> tuple[Buried, ...]:
         """The buried jobs of `service`, oldest first."""
-        with self._changed:
+        with self.changed:
             return tuple(self._queues[service].dead)
 
     def wake(self) -> None:
         """Has takers look at the clock again."""
-        with self._changed:
-            self._changed.notify_all()
+        with self.changed:
+            self.changed.notify_all()
 
     def close(self) -> None:
         """Closes all consumers."""
@@ -104,7 +105,7 @@ class MemoryBroker:
     def take(self, service: str, limit: int, timeout: float, stopped: threading.Event) -> list[_Message]:
         """Up to `limit` messages, after waiting up to `timeout` seconds for the first."""
         deadline = time.monotonic() + timeout
-        with self._changed:
+        with self.changed:
             while not stopped.is_set():
                 ready = self._due(service).ready
                 if ready:
@@ -112,24 +113,24 @@ class MemoryBroker:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     break
-                self._changed.wait(min(left, self._until_next(service)))
+                self.changed.wait(min(left, self._until_next(service)))
         return []
 
     def put(self, service: str, message: _Message, decision: Ack | Again | Bury) -> None:
         """Does with a message what was decided."""
-        with self._changed:
+        with self.changed:
             queue = self._queues[service]
             if isinstance(decision, Again):
                 due = self._clock() + decision.delay
-                again = _Message(body=message.body, attempt=decision.attempt, unsettled=message.unsettled)
+                again = replace(message, attempt=decision.attempt, unsettled=0)
                 heapq.heappush(queue.later, (due, next(self._order), again))
             elif isinstance(decision, Bury):
                 queue.dead.append(_buried(message, decision.error, decision.reason))
-            self._changed.notify_all()
+            self.changed.notify_all()
 
     def give_back(self, service: str, messages: Sequence[_Message]) -> None:
         """Puts what was not settled in front again, or aside once that has happened too often."""
-        with self._changed:
+        with self.changed:
             queue = self._queues[service]
             for message in reversed(messages):
                 if message.unsettled >= DELIVERY_LIMIT:
@@ -137,8 +138,10 @@ class MemoryBroker:
                         _buried(message, "delivery_limit", "delivered too often, never settled")
                     )
                 else:
-                    queue.ready.appendleft(replace(message, unsettled=message.unsettled + 1))
-            self._changed.notify_all()
+                    queue.ready.appendleft(
+                        replace(message, unsettled=message.unsettled + 1, redelivered=True)
+                    )
+            self.changed.notify_all()
 
     def _due(self, service: str) -> _Queue:
         queue = self._queues[service]
@@ -151,28 +154,28 @@ class MemoryBroker:
 
 
 class MemoryConsumer:
-    """A `ports.Consumer`. Thread-safe."""
+    """A `ports.Consumer`. Thread-safe: the broker's lock is its own."""
 
     def __init__(self, broker: MemoryBroker, service: str) -> None:
         self.service = service
         self._broker = broker
-        self._lock = threading.Lock()
         self._tokens = itertools.count()
         self._unsettled: dict[object, _Message] = {}
         self._stopped = threading.Event()
 
     def take(self, limit: int, timeout: float) -> Sequence[Delivery]:
         """See `ports.Consumer`; nothing once paused or closed."""
-        messages = self._broker.take(self.service, limit, timeout, self._stopped)
-        return [self._delivery(message) for message in messages]
+        with self._broker.changed:
+            messages = self._broker.take(self.service, limit, timeout, self._stopped)
+            return [self._delivery(message) for message in messages]
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """See `ports.Consumer`."""
-        for one in settlements:
-            with self._lock:
+        with self._broker.changed:
+            for one in settlements:
                 message = self._unsettled.pop(one.delivery.token, None)
-            if message is not None:
-                self._broker.put(self.service, message, one.decision)
+                if message is not None:
+                    self._broker.put(self.service, message, one.decision)
 
     def depth(self) -> int:
         """See `ports.Consumer`."""
@@ -186,20 +189,19 @@ class MemoryConsumer:
     def close(self) -> None:
         """See `ports.Consumer`."""
         self.pause()
-        with self._lock:
+        with self._broker.changed:
             unsettled, self._unsettled = list(self._unsettled.values()), {}
-        self._broker.give_back(self.service, unsettled)
+            self._broker.give_back(self.service, unsettled)
 
     def _delivery(self, message: _Message) -> Delivery:
-        with self._lock:
-            token = (id(self), next(self._tokens))
-            self._unsettled[token] = message
+        token = (id(self), next(self._tokens))
+        self._unsettled[token] = message
         return Delivery(
             service=self.service,
             body=message.body,
             attempt=message.attempt,
             token=token,
-            redelivered=message.unsettled > 0,
+            redelivered=message.redelivered,
         )
 
 

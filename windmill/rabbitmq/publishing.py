@@ -38,10 +38,11 @@ class Sender:
         self._confirms: _Confirms | None = None
 
     def send(self, messages: Sequence[Message], timeout: float = CONFIRM_TIMEOUT) -> None:
-        """Returns once the broker has confirmed all; `timeout` is for each window. Raises `BrokerError`, or `ConfigError`.
+        """Returns once the broker has confirmed all. Raises `BrokerError`, or `ConfigError`.
 
-        The channel is there before the queues are declared, so that a broker that restarts empty in
-        between fails the publish: a copy to a queue that does not exist is confirmed, and lost.
+        `timeout`, in seconds, is for each window. The channel is there before the queues are declared, so
+        that a broker that restarts empty in between fails the publish: a copy to a queue that does not
+        exist is confirmed, and lost.
         """
         confirms = self._ready()
         self._declarer.ensure({target for message in messages for target in message.targets})
