@@ -30,6 +30,19 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NewImage:
+    """An image that is to be admitted. `content_hash` is the sha256 of its bytes, the size is upright."""
+
+    filename: str
+    group: str
+    content_hash: bytes
+    width: int
+    height: int
+    path: str | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Box:
     """A rectangle in upright image pixels, from its left upper corner."""
 

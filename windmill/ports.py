@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Protocol
 
-from windmill.model import Delivery, Dispatch, Heartbeat, Image, Outcome, Settlement, Snapshot
+from windmill.model import Delivery, Dispatch, Heartbeat, Image, NewImage, Outcome, Settlement, Snapshot
 
 
 class Publisher(Protocol):
@@ -115,8 +116,28 @@ class DispatchLedger(Protocol):
         """How many dispatches `missing` will give."""
         ...
 
-    def record(self, dispatches: Iterable[Dispatch]) -> None:
-        """Notes each image × service as queued; what is known already stays as it is."""
+    def now(self) -> datetime:
+        """The database's clock: ask it before publishing what `record` is to note."""
+        ...
+
+    def record(self, dispatches: Iterable[Dispatch], *, sent: datetime) -> None:
+        """Notes each image × service as queued, unless a worker has settled it since `sent`."""
+        ...
+
+    def groups(self) -> Mapping[str, int]:
+        """The image groups that exist, with the number of images in each."""
+        ...
+
+
+class ImageRegistry(Protocol):
+    """The table of images, as ingest fills it."""
+
+    def known(self, hashes: Sequence[bytes]) -> Mapping[bytes, int]:
+        """The image id of each content hash that is there already."""
+        ...
+
+    def add(self, images: Sequence[NewImage]) -> Mapping[bytes, int]:
+        """Adds what is not there yet, in one transaction; the new ids by content hash."""
         ...
 
 

@@ -71,7 +71,7 @@ def _contract(service: Service, body: bytes) -> Iterator[None]:
 
 def _decode(service: Service, body: bytes) -> Any:
     try:
-        return json.loads(body, parse_constant=_no_constant)
+        return json.loads(body.decode(), parse_constant=_no_constant)
     except (ValueError, RecursionError) as exc:
         what = "HTML" if body.lstrip()[:1] == b"<" else "not JSON" if body.strip() else "empty"
         raise BadReply(

@@ -1,0 +1,329 @@
+"""What the real store promises: upserts, stable boxes, one image at a time."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+
+from tests.servers.postgres import Postgres
+from tests.unit.test_merging import box, reply, seen
+from windmill.core.merging import merge
+from windmill.errors import ConfigError, StaleBox, StoreError, StoreUnavailable
+from windmill.handlers.vote import Vote
+from windmill.model import (
+    Dispatch,
+    Image,
+    Job,
+    MergedBoxesRow,
+    NewImage,
+    Outcome,
+    PostprocessingRow,
+    ResultRow,
+    Status,
+)
+from windmill.postgres.ledger import PostgresLedger
+from windmill.postgres.registry import PostgresImages
+from windmill.postgres.store import PostgresStore
+
+PATIENCE = 10.0
+CAT = json.dumps(
+    {
+        "status": "success",
+        "predictions": [{"label": "cat", "emoji": "🐈", "confidence": 0.9, "bbox": [0, 0, 9, 9]}],
+    }
+)
+
+
+@pytest.fixture
+def store(database):
+    with closing(PostgresStore(database, "worker-1")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def ledger(database):
+    with closing(PostgresLedger(database, "producer")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def image(database):
+    return add_images(database, 1)[0]
+
+
+@pytest.fixture
+def rows(database, postgres_server: Postgres):
+    def fetch(statement, *values):
+        with closing(postgres_server.connect(database.db_name)) as connection, connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            return cursor.fetchall() if cursor.description else []
+
+    return fetch
+
+
+def add_images(settings, count, group="demo"):
+    new = [
+        NewImage(
+            filename=f"{n}.jpg",
+            group=group,
+            content_hash=f"{group}{n}".encode(),
+            width=9,
+            height=9,
+            path=f"/p/{n}.jpg",
+        )
+        for n in range(count)
+    ]
+    with closing(PostgresImages(settings, "ingest")) as registry:
+        return sorted(registry.add(new).values())
+
+
+def result(image_id, service="yolov8", **fields):
+    facts = {
+        "status": Status.SUCCESS,
+        "data": CAT,
+        "service_types": ("spatial",),
+        "bbox_format": "xywh",
+        "found": 1,
+    }
+    return Outcome(rows=(ResultRow(image_id=image_id, service=service, **(facts | fields)),))
+
+
+def merged(image_id, *boxes):
+    return Outcome(rows=(MergedBoxesRow(image_id=image_id, boxes=boxes),))
+
+
+def crop_result(image_id, key, service="colors", **fields):
+    facts = {"status": Status.SUCCESS, "data": "{}"} | fields
+    return Outcome(rows=(PostprocessingRow(image_id=image_id, box_key=key, service=service, **facts),))
+
+
+CAT_BOX = merge([reply("yolov8", seen("🐈", 0.9, box(0, 0, 9, 9)))])[0]
+DOG_BOX = merge([reply("yolov8", seen("🐕", 0.9, box(20, 20, 9, 9)))])[0]
+
+
+def test_saving_twice_is_saving_once(store, image, rows):
+    store.save([result(image)])
+    first = rows("SELECT result_id, service, status, worker_id, data ->> 'status' FROM results")
+    store.save([result(image), result(image)])
+    assert rows("SELECT result_id, service, status, worker_id, data ->> 'status' FROM results") == first
+    assert first[0][1:] == ("yolov8", "success", "worker-1", "success")
+
+
+def test_a_result_settles_its_dispatch_in_the_same_transaction(store, ledger, image, rows):
+    ledger.record(
+        [Dispatch(job=Job(image=Image(image_id=image, path="x")), services=("yolov8",))], sent=ledger.now()
+    )
+    store.save([result(image)])
+    assert rows("SELECT state, found, last_error FROM dispatches") == [("done", 1, None)]
+
+
+def test_an_error_is_a_row_and_never_overwrites_a_success(store, image, rows):
+    failed = result(image, status=Status.ERROR, data='{"error": {}}', error="ImageError: gone", found=0)
+    store.save([failed])
+    assert rows(
+        "SELECT r.status, d.state, d.last_error FROM results r JOIN dispatches d USING (image_id)"
+    ) == [("error", "failed", "ImageError: gone")]
+    store.save([result(image)])
+    store.save([failed])
+    assert rows("SELECT r.status, d.state FROM results r JOIN dispatches d USING (image_id)") == [
+        ("success", "done")
+    ]
+
+
+def test_a_row_for_an_image_that_is_gone_is_refused_with_the_whole_batch(store, image, rows):
+    with pytest.raises(StoreError, match="image is not in the database"):
+        store.save([result(image), result(999_999)])
+    assert rows("SELECT * FROM results") == []
+    store.save([result(image)])
+
+
+def test_text_that_jsonb_cannot_hold_loses_no_reply(store, image, rows):
+    store.save([result(image, data=json.dumps({"status": "success", "predictions": [], "text": "a\u0000b"}))])
+    assert rows("SELECT data ->> 'text' FROM results") == [("a\ufffdb",)]
+
+
+def test_a_box_that_stays_keeps_its_row_and_what_hangs_on_it(store, image, rows):
+    store.save([merged(image, CAT_BOX, DOG_BOX)])
+    ids = dict(rows("SELECT box_key, merged_id FROM merged_boxes"))
+    store.save([crop_result(image, CAT_BOX.key), crop_result(image, DOG_BOX.key)])
+    store.save([merged(image, replace(CAT_BOX, score=0.5))])
+    assert rows("SELECT box_key, merged_id, merged_data ->> 'score' FROM merged_boxes") == [
+        (CAT_BOX.key, ids[CAT_BOX.key], "0.5")
+    ]
+    assert rows("SELECT merged_box_id, service FROM postprocessing") == [(ids[CAT_BOX.key], "colors")]
+
+
+def test_no_boxes_is_a_set_too(store, image, rows):
+    store.save([merged(image, CAT_BOX)])
+    store.save([merged(image)])
+    assert rows("SELECT * FROM merged_boxes") == []
+
+
+def test_a_result_for_a_box_that_was_replaced_is_stale(store, image):
+    store.save([merged(image, CAT_BOX)])
+    with pytest.raises(StaleBox, match="replaced"):
+        store.save([crop_result(image, DOG_BOX.key)])
+
+
+def test_a_caption_score_belongs_to_the_image(store, image, rows):
+    store.save([crop_result(image, None, "caption_score_blip")] * 2)
+    assert rows("SELECT merged_box_id, service, status FROM postprocessing") == [
+        (None, "caption_score_blip", "success")
+    ]
+
+
+def test_a_snapshot_holds_what_succeeded(store, image):
+    store.save([result(image), result(image, "blip", status=Status.ERROR, data='{"error": {}}')])
+    store.save([merged(image, CAT_BOX)])
+    store.save([crop_result(image, CAT_BOX.key)])
+    caught = []
+
+    def step(snapshot):
+        caught.append(snapshot)
+        return Outcome()
+
+    store.recompute([image], step)
+    (snapshot,) = caught
+    assert [one.reply.service for one in snapshot.replies] == ["yolov8"]
+    assert snapshot.replies[0].reply.detections[0].box == box(0, 0, 9, 9)
+    assert snapshot.boxes == (CAT_BOX,)
+    assert snapshot.postprocessed == {(CAT_BOX.key, "colors")}
+
+
+def test_an_image_that_is_gone_is_left_out(store):
+    assert list(store.recompute([999_999], lambda snapshot: Outcome())) == []
+
+
+def test_a_row_that_someone_else_wrote_wrongly_is_left_out_with_a_warning(store, image, rows, caplog):
+    rows("INSERT INTO results (image_id, service, data) VALUES (%s, 'yolov8', '{\"hello\": 1}')", image)
+    rows(
+        "INSERT INTO results (image_id, service, data) VALUES (%s, 'rtdetr', %s)",
+        image,
+        CAT.replace("[0, 0, 9, 9]", "null"),
+    )
+    found = []
+    store.recompute([image], lambda snapshot: found.append(len(snapshot.replies)) or Outcome())
+    assert found == [1]
+    assert "yolov8 is left out" in caplog.text
+
+
+def test_two_workers_with_one_image_take_turns(database, image):
+    inside, go_on, order = threading.Event(), threading.Event(), []
+
+    def slow(snapshot):
+        inside.set()
+        go_on.wait(PATIENCE)
+        order.append("first")
+        return Outcome(rows=(MergedBoxesRow(image_id=image, boxes=(CAT_BOX,)),))
+
+    def late(snapshot):
+        order.append(f"second sees {len(snapshot.boxes)}")
+        return Outcome()
+
+    def work(step):
+        with closing(PostgresStore(database, "w")) as own:
+            own.recompute([image], step)
+
+    threads = [threading.Thread(target=work, args=(step,)) for step in (slow, late)]
+    threads[0].start()
+    assert inside.wait(PATIENCE)
+    threads[1].start()
+    go_on.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert order == ["first", "second sees 1"]
+
+
+def test_a_consensus_is_one_row(store, image, rows):
+    store.save([result(image), result(image, "rtdetr")])
+    vote = Vote(clock=lambda: 1.0)
+    for _ in range(2):
+        store.recompute([image], lambda snapshot: vote(snapshot, resumed=False))
+    data = rows("SELECT consensus_data FROM consensus")
+    assert len(data) == 1
+    assert data[0][0]["votes"]["consensus"][0]["emoji"] == "🐈"
+    assert data[0][0]["services_list"] == ["rtdetr", "yolov8"]
+
+
+def missing(ledger, services=("yolov8", "blip"), **wanted):
+    facts = {"group": None, "limit": None, "resume": True} | wanted
+    found = [(d.job.image.image_id, d.services) for d in ledger.missing(services, **facts)]
+    assert ledger.count_missing(services, **facts) == len(found)
+    return found
+
+
+def test_missing_is_what_has_neither_a_result_nor_a_job_under_way(database, store, ledger):
+    one, two, three = add_images(database, 3)
+    store.save([result(one)])
+    ledger.record(
+        [Dispatch(job=Job(image=Image(image_id=two, path="x")), services=("blip",))], sent=ledger.now()
+    )
+    assert missing(ledger) == [(one, ("blip",)), (two, ("yolov8",)), (three, ("yolov8", "blip"))]
+    assert missing(ledger, limit=1) == [(one, ("blip",))]
+    assert missing(ledger, resume=False)[0] == (one, ("yolov8", "blip"))
+
+
+def test_a_result_that_was_deleted_is_missing_again(database, store, ledger, rows):
+    (one,) = add_images(database, 1)
+    store.save([result(one), result(one, "blip")])
+    assert missing(ledger) == []
+    rows("DELETE FROM results WHERE service = 'blip'")
+    assert missing(ledger) == [(one, ("blip",))]
+
+
+def test_a_group_is_a_group(database, ledger):
+    add_images(database, 2, "demo")
+    other = add_images(database, 1, "other")
+    assert [image for image, _ in missing(ledger, group="other")] == other
+    assert ledger.groups() == {"demo": 2, "other": 1}
+
+
+def test_what_a_worker_settled_after_it_was_sent_stays_settled(store, ledger, image, rows):
+    job = Dispatch(job=Job(image=Image(image_id=image, path="x")), services=("yolov8",))
+    sent = ledger.now()
+    store.save([result(image)])
+    ledger.record([job], sent=sent)
+    assert rows("SELECT state FROM dispatches") == [("done",)]
+    ledger.record([job], sent=ledger.now())
+    assert rows("SELECT state FROM dispatches") == [("queued",)]
+
+
+def test_ten_thousand_images_stream(database, ledger, rows):
+    rows("INSERT INTO images (image_filename, image_path) SELECT n, n FROM generate_series(1, 10000) AS n")
+    stream = ledger.missing(("yolov8",), group=None, limit=None, resume=True)
+    assert next(stream).services == ("yolov8",)
+    assert sum(1 for _ in stream) == 9_999
+
+
+def test_an_image_is_admitted_once(database):
+    assert len(add_images(database, 2)) == 2
+    assert add_images(database, 2) == []
+
+
+def test_a_wrong_database_names_the_settings_and_no_password(database):
+    wrong = replace(database, db_name="nowhere", db_password="correct horse")
+    with pytest.raises(ConfigError, match="DB_NAME") as caught:
+        PostgresStore(wrong, "w").save([])
+    assert "correct horse" not in str(caught.value)
+
+
+def test_tables_that_are_missing_name_the_command(empty_database):
+    with pytest.raises(ConfigError, match="windmill schema"):
+        PostgresStore(empty_database, "w").save([result(1)])
+
+
+def test_a_server_that_is_down_passes(database):
+    with pytest.raises(StoreUnavailable, match="DB_HOST"):
+        PostgresStore(replace(database, db_port=1), "w").save([])
+
+
+def test_a_connection_that_was_cut_is_opened_again(store, image, rows):
+    store.save([result(image)])
+    rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'worker-1'")
+    with pytest.raises(StoreUnavailable):
+        store.save([result(image)])
+    store.save([result(image)])

@@ -1,0 +1,83 @@
+"""A private PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import signal
+
+import psycopg2
+
+from tests.servers.base import Server, find
+
+_BINARIES = "/usr/lib/postgresql/*/bin"
+
+
+class Postgres(Server):
+    """`user` windmill, trusted from loopback. `durable` waits for the disk, as a bench wants."""
+
+    user = "nobody"
+    dbuser = "windmill"
+
+    def __init__(self, *, durable: bool = False) -> None:
+        self._binary = find("postgres", _BINARIES)
+        self._durable = durable
+        self._names = itertools.count(1)
+        super().__init__()
+
+    def prepare(self) -> None:
+        initdb = str(find("initdb", _BINARIES))
+        self.once(
+            initdb,
+            "-D",
+            "data",
+            "-U",
+            self.dbuser,
+            "-A",
+            "trust",
+            "--no-sync",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+        )
+
+    def command(self) -> list[str]:
+        settings = {"listen_addresses": self.host, "port": self.port, "unix_socket_directories": self.folder}
+        if not self._durable:
+            settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        return [str(self._binary), "-D", str(self.folder / "data"), *options]
+
+    def answers(self) -> bool:
+        with contextlib.suppress(psycopg2.OperationalError):
+            self.connect("postgres").close()
+            return True
+        return False
+
+    def stop(self) -> None:
+        self._end(signal.SIGINT)  # "fast": does not wait for clients
+
+    def connect(self, database: str):
+        """A client's connection, in autocommit."""
+        connection = psycopg2.connect(
+            host=self.host, port=self.port, user=self.dbuser, dbname=database, connect_timeout=5
+        )
+        connection.autocommit = True
+        return connection
+
+    def run(self, statement: str, database: str = "postgres") -> None:
+        connection = self.connect(database)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+        finally:
+            connection.close()
+
+    def new_database(self, template: str = "template1") -> str:
+        """Creates a database and gives its name."""
+        name = f"test_{next(self._names)}"
+        self.run(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def drop(self, database: str) -> None:
+        self.run(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")

@@ -1,0 +1,89 @@
+"""A private RabbitMQ."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+
+import pika
+import pika.exceptions
+
+from tests.servers.base import Server, find, free_port
+
+_BINARIES = ("/usr/lib/rabbitmq/bin", "/usr/local/sbin", "/opt/homebrew/sbin")
+
+
+class RabbitMQ(Server):
+    """User guest, password guest; started from its own binary, for Debian's wrapper insists on its account."""
+
+    dbuser = "guest"
+    password = "guest"
+
+    def __init__(self) -> None:
+        self._binary = find("rabbitmq-server", *_BINARIES)
+        super().__init__()
+        self._distribution = free_port()
+        self._epmd = free_port()
+        self._node = f"windmill{self.port}@localhost"
+
+    def prepare(self) -> None:
+        (self.folder / "rabbitmq.conf").write_text(
+            "disk_free_limit.absolute = 50MB\nvm_memory_high_watermark.relative = 0.8\n", "utf-8"
+        )
+        (self.folder / "enabled_plugins").write_text("[].\n", "utf-8")
+        for name in ("rabbitmq.conf", "enabled_plugins"):
+            (self.folder / name).chmod(0o644)
+
+    def environment(self) -> dict[str, str]:
+        place = self.folder
+        return {
+            **os.environ,
+            "HOME": str(place),
+            "RABBITMQ_NODENAME": self._node,
+            "RABBITMQ_NODE_IP_ADDRESS": self.host,
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(self._distribution),
+            "ERL_EPMD_PORT": str(self._epmd),
+            "ERL_EPMD_ADDRESS": self.host,
+            "RABBITMQ_MNESIA_BASE": f"{place}/mnesia",
+            "RABBITMQ_LOG_BASE": f"{place}/log",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": f"{place}/enabled_plugins",
+            "RABBITMQ_CONFIG_FILE": f"{place}/rabbitmq.conf",
+            "RABBITMQ_CONF_ENV_FILE": f"{place}/none.conf",
+            "RABBITMQ_PID_FILE": f"{place}/pid",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +sbwt none"
+            ),
+        }
+
+    def command(self) -> list[str]:
+        return [str(self._binary)]
+
+    def answers(self) -> bool:
+        with contextlib.suppress(pika.exceptions.AMQPError, OSError):
+            self.connect().close()
+            return True
+        return False
+
+    def connect(self, vhost: str = "/") -> pika.BlockingConnection:
+        """A client's connection."""
+        credentials = pika.PlainCredentials(self.dbuser, self.password)
+        return pika.BlockingConnection(
+            pika.ConnectionParameters(self.host, self.port, vhost, credentials, socket_timeout=5)
+        )
+
+    def control(self, *words: str) -> None:
+        """Runs `rabbitmqctl`."""
+        self.once(str(find("rabbitmqctl", *_BINARIES)), "-n", self._node, *words)
+
+    def remove(self) -> None:
+        """Stops the broker, and the epmd of its own that survives it."""
+        super().remove()
+        epmd = shutil.which("epmd")
+        if epmd:
+            command = [epmd, "-port", str(self._epmd), "-kill"]
+            subprocess.run(
+                command, check=False, capture_output=True, env={**os.environ, "ERL_EPMD_ADDRESS": self.host}
+            )

@@ -1,0 +1,116 @@
+"""The broker of BROKER=postgres: rows of `jobs`, taken with SKIP LOCKED, and a notification for each queue.
+
+A consumer's connection holds an advisory lock under the consumer's own number, which its jobs carry as their
+holder. When the process dies, so does the lock, and whoever looks next frees those jobs.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from psycopg2.extras import execute_values
+
+from windmill import catalog
+from windmill.core import wire
+from windmill.errors import BrokerError, StoreError
+from windmill.model import Ack, Again, Bury, Dispatch, Settlement
+from windmill.postgres.connection import Session
+from windmill.postgres.consumer import PostgresConsumer, Token
+from windmill.postgres.queries import query
+from windmill.settings import Settings
+
+_PAGE = 1000
+
+
+def connect(settings: Settings, name: str) -> PostgresBroker:
+    """A broker on the database of `settings`. Raises `ConfigError` for what does not pass by itself."""
+    broker = PostgresBroker(settings, name)
+    broker.open()
+    return broker
+
+
+class PostgresBroker:
+    """A `ports.Broker`: what is sent and settled goes over one connection, each consumer has its own."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        self._settings = settings
+        self._name = name
+        self._session = Session(settings, name)
+        self._lock = threading.Lock()
+        self._consumers: list[PostgresConsumer] = []
+
+    def open(self) -> None:
+        """Connects. Raises `ConfigError`, or `BrokerError` when the server is down."""
+        with _as_broker_errors():
+            self._session.open()
+
+    def publish(self, dispatches: Sequence[Dispatch]) -> None:
+        """See `ports.Publisher`."""
+        jobs = [
+            (catalog.queue(service), wire.encode(dispatch.job))
+            for dispatch in dispatches
+            for service in dict.fromkeys(dispatch.services)
+        ]
+        if not jobs:
+            return
+        with _as_broker_errors(), self._lock, self._session.transaction() as cursor:
+            execute_values(cursor, query("publish_jobs"), jobs, page_size=_PAGE)
+            cursor.execute(query("notify"), {"queues": sorted({queue for queue, _ in jobs})})
+
+    def consumer(self, service: str, prefetch: int) -> PostgresConsumer:
+        """See `ports.Broker`."""
+        consumer = PostgresConsumer(
+            self._settings,
+            self._name,
+            service=service,
+            prefetch=prefetch,
+            settle=self.settle,
+            depth=self._depth,
+        )
+        self._consumers.append(consumer)
+        return consumer
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Acks, sends on or buries in one transaction; what another holder has by now stays as it is."""
+        acked, again, buried = [], [], []
+        for one in settlements:
+            token = one.delivery.token
+            assert isinstance(token, Token)  # noqa: S101 -- only our own consumers settle here
+            match one.decision:
+                case Ack():
+                    acked.append((token.job, token.holder))
+                case Again(delay=delay, attempt=attempt):
+                    again.append((token.job, attempt, delay, token.holder))
+                case Bury(error=error, reason=reason):
+                    buried.append((token.job, error, reason, token.holder))
+        with _as_broker_errors(), self._lock, self._session.transaction() as cursor:
+            for name, rows in (("ack_jobs", acked), ("again_jobs", again), ("bury_jobs", buried)):
+                if rows:
+                    execute_values(cursor, query(name), rows, page_size=_PAGE)
+
+    def queue_depths(self, services: Iterable[str]) -> dict[str, int]:
+        """See `ports.Broker`."""
+        names = {catalog.queue(service): service for service in services}
+        with _as_broker_errors(), self._lock, self._session.transaction() as cursor:
+            cursor.execute(query("queue_depths"), {"queues": list(names)})
+            waiting = dict(cursor.fetchall())
+        return {service: waiting.get(queue, 0) for queue, service in names.items()}
+
+    def close(self) -> None:
+        """See `ports.Broker`."""
+        for consumer in self._consumers:
+            consumer.close()
+        self._session.close()
+
+    def _depth(self, service: str) -> int:
+        return self.queue_depths([service])[service]
+
+
+@contextmanager
+def _as_broker_errors() -> Iterator[None]:
+    try:
+        yield
+    except StoreError as exc:
+        raise BrokerError(str(exc)) from exc

@@ -1,0 +1,117 @@
+"""Connections to PostgreSQL, and the one place where psycopg2's errors become ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+import psycopg2.errors as pg
+from psycopg2.extensions import connection as PgConnection  # noqa: N812 -- a class, whatever its name
+
+from windmill.errors import ConfigError, StoreError, StoreUnavailable, WindmillError
+from windmill.settings import Settings
+
+_CONNECT_TIMEOUT = 10  # seconds
+
+# What passes by itself: the server restarts, is full for now, or chose us as a deadlock's victim.
+_PASSING = (
+    psycopg2.InterfaceError,
+    psycopg2.OperationalError,
+    pg.AdminShutdown,
+    pg.CrashShutdown,
+    pg.DeadlockDetected,
+    pg.SerializationFailure,
+)
+_MISSING_TABLES = (pg.UndefinedTable, pg.UndefinedColumn, pg.UndefinedFunction)
+# libpq gives no SQLSTATE for a refused login, only text; these are the server's own words.
+_LOGIN = ("password authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry")
+
+
+def connect(settings: Settings, name: str) -> PgConnection:
+    """A connection that the server lists as `name`. Raises `StoreUnavailable` or `ConfigError`."""
+    try:
+        return psycopg2.connect(
+            host=settings.db_host,
+            port=settings.db_port,
+            dbname=settings.db_name,
+            user=settings.db_user,
+            password=settings.db_password or None,
+            sslmode=settings.db_sslmode,
+            application_name=name[:63],
+            connect_timeout=_CONNECT_TIMEOUT,
+            keepalives_idle=30,
+            keepalives_interval=10,
+            keepalives_count=3,
+        )
+    except psycopg2.OperationalError as exc:
+        raise _refused(exc, settings) from exc
+
+
+def _refused(exc: psycopg2.OperationalError, settings: Settings) -> WindmillError:
+    where = f"PostgreSQL at {settings.db_host}:{settings.db_port}"
+    text = " ".join(str(exc).split())
+    if any(words in text for words in _LOGIN):
+        said = text.rsplit("FATAL:", maxsplit=1)[-1].strip()
+        return ConfigError(f"{where} refuses us: {said}; check DB_NAME, DB_USER and DB_PASSWORD")
+    reason = text.rsplit("failed:", maxsplit=1)[-1].strip()
+    return StoreUnavailable(
+        f"{where} cannot be reached: {reason}; is it running, and are DB_HOST and DB_PORT right?"
+    )
+
+
+def translated(exc: psycopg2.Error) -> WindmillError:
+    """Our error for the driver's."""
+    text = " ".join(str(exc).split())
+    if isinstance(exc, _MISSING_TABLES):
+        return ConfigError(f"the database lacks Windmill's tables ({text}): run `windmill schema`")
+    if isinstance(exc, pg.InsufficientPrivilege):
+        return ConfigError(f"DB_USER may not do this: {text}")
+    if isinstance(exc, pg.ForeignKeyViolation):
+        return StoreError(f"the image is not in the database (any more): {text}")
+    if isinstance(exc, _PASSING):
+        return StoreUnavailable(f"PostgreSQL: {text or 'connection lost'}")
+    return StoreError(f"PostgreSQL refused a row: {text}")
+
+
+@contextmanager
+def translating() -> Iterator[None]:
+    """The driver's errors leave this block as ours."""
+    try:
+        yield
+    except psycopg2.Error as exc:
+        raise translated(exc) from exc
+
+
+class Session:
+    """A connection that is opened when needed, and anew after it was lost. For one thread at a time."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        self._settings = settings
+        self._name = name
+        self._connection: PgConnection | None = None
+
+    def open(self) -> PgConnection:
+        """The connection. Raises `StoreUnavailable` or `ConfigError`."""
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._settings, self._name)
+        return self._connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[Any]:
+        """A cursor whose work is committed at the end, or rolled back. Raises our errors only."""
+        with translating():
+            connection = self.open()
+            try:
+                with connection, connection.cursor() as cursor:
+                    yield cursor
+            except _PASSING:
+                self.close()  # whatever state it is in, the next transaction begins on a new one
+                raise
+
+    def close(self) -> None:
+        """Closes the connection; the next transaction opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,221 @@
+"""The receiving side of the Postgres broker: a thread that keeps a few jobs in hand."""
+
+from __future__ import annotations
+
+import logging
+import random
+import select
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg2 import sql
+
+from windmill import catalog
+from windmill.core.retrying import backoff
+from windmill.errors import WindmillError
+from windmill.model import Delivery, Settlement
+from windmill.postgres.connection import connect, translating
+from windmill.postgres.queries import query
+from windmill.settings import Settings
+
+log = logging.getLogger(__name__)
+
+DELIVERY_LIMIT = 3  # deliveries after the first that may end without a settlement
+_LOOK_AGAIN = 2.0  # seconds after which an idle consumer looks for what dead ones held
+_CLOSING = 5.0  # seconds that closing may take
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What identifies a job in a consumer's hands."""
+
+    job: int
+    holder: int
+
+
+class PostgresConsumer:
+    """A `ports.Consumer`: up to `prefetch` jobs are in hand, taken as soon as they are announced."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        *,
+        service: str,
+        prefetch: int,
+        settle: Callable[[Sequence[Settlement]], None],
+        depth: Callable[[str], int],
+    ) -> None:
+        self._settings = settings
+        self._name = name
+        self._service = service
+        self._queue = catalog.queue(service)
+        self._prefetch = prefetch
+        self._settle = settle
+        self._depth = depth
+        self._changed = threading.Condition()
+        self._waiting: deque[Delivery] = deque()
+        self._unsettled: set[Token] = set()
+        self._paused = self._closed = False
+        self._tidied = 0.0  # when, by the monotonic clock
+        self._bell, self._ear = socket.socketpair()
+        self._bell.setblocking(False)
+        self._thread = threading.Thread(target=self._keep_fetching, name=f"jobs {service}", daemon=True)
+        self._thread.start()
+
+    def take(self, limit: int, timeout: float) -> Sequence[Delivery]:
+        """See `ports.Consumer`."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._paused, timeout)
+            if self._paused:
+                return []
+            return [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """See `ports.Consumer`."""
+        with self._changed:
+            ours = [one for one in settlements if one.delivery.token in self._unsettled]
+        if ours:
+            self._settle(ours)
+        with self._changed:
+            self._unsettled.difference_update(one.delivery.token for one in ours)
+        self._ring()
+
+    def depth(self) -> int:
+        """See `ports.Consumer`."""
+        return self._depth(self._service)
+
+    def pause(self) -> None:
+        """See `ports.Consumer`."""
+        with self._changed:
+            self._paused = True
+            self._changed.notify_all()
+        self._ring()
+
+    def close(self) -> None:
+        """See `ports.Consumer`."""
+        self.pause()
+        if not self._closed:
+            self._closed = True
+            self._ring()
+            self._thread.join(_CLOSING)
+            self._bell.close()
+
+    # --- the fetching thread ---------------------------------------------------------------------------
+
+    def _keep_fetching(self) -> None:
+        """Fetches until closed; a lost connection means a new holder, for the old one's lock is gone."""
+        failures = 0
+        with self._ear:
+            while not self._closed:
+                try:
+                    self._fetch()
+                except WindmillError as error:
+                    failures += 1
+                    if failures == 1:
+                        log.warning("%s; trying until it answers", error)
+                    self._lose()
+                    self._listen_for_bell(backoff(failures) * random.uniform(0.8, 1.2))  # noqa: S311
+                else:
+                    failures = 0
+
+    def _fetch(self) -> None:
+        """One connection's life."""
+        with translating():
+            connection = connect(self._settings, self._name)
+            try:
+                connection.autocommit = True
+                with connection.cursor() as cursor:
+                    holder = self._hold(cursor)
+                    while not self._closed:
+                        self._fill(cursor, holder)
+                        self._await_news(connection, cursor)
+                    self._give_back(cursor, holder)
+            finally:
+                connection.close()
+
+    def _hold(self, cursor: Any) -> int:
+        cursor.execute(query("new_holder"))
+        holder = int(cursor.fetchone()[0])
+        cursor.execute(query("hold"), {"holder": holder})
+        cursor.execute(sql.SQL(query("listen")).format(queue=sql.Identifier(self._queue)))
+        self._tidy(cursor)
+        return holder
+
+    def _tidy(self, cursor: Any) -> None:
+        """Frees what dead holders had, and buries what seems to kill its workers."""
+        cursor.execute(query("free_dead_holders"), {"queue": self._queue})
+        cursor.execute(query("bury_undeliverable"), {"queue": self._queue, "limit": DELIVERY_LIMIT})
+        self._tidied = time.monotonic()
+
+    def _fill(self, cursor: Any, holder: int) -> None:
+        """Takes jobs until the hands are full or nothing is due."""
+        with self._changed:
+            room = 0 if self._paused else self._prefetch - len(self._unsettled)
+        if room <= 0:
+            return
+        cursor.execute(query("take_jobs"), {"queue": self._queue, "limit": room, "holder": holder})
+        taken = [
+            Delivery(
+                service=self._service,
+                body=bytes(body),
+                attempt=attempt,
+                token=Token(job, holder),
+                redelivered=deliveries > 1,
+            )
+            for job, body, attempt, deliveries in sorted(cursor.fetchall())
+        ]
+        with self._changed:
+            self._unsettled.update(one.token for one in taken if isinstance(one.token, Token))
+            self._waiting.extend(taken)
+            self._changed.notify_all()
+
+    def _await_news(self, connection: Any, cursor: Any) -> None:
+        """Until a job is announced or due, room was made, or it is time to look after the dead."""
+        with self._changed:
+            full = self._paused or len(self._unsettled) >= self._prefetch
+        patience = _LOOK_AGAIN if full else min(_LOOK_AGAIN, self._until_next(cursor))
+        if patience > 0:
+            ready, _, _ = select.select([connection, self._ear], [], [], patience)
+            if self._ear in ready:
+                self._ear.recv(4096)
+        connection.poll()
+        connection.notifies.clear()
+        if time.monotonic() - self._tidied >= _LOOK_AGAIN:
+            self._tidy(cursor)
+
+    def _until_next(self, cursor: Any) -> float:
+        cursor.execute(query("seconds_until_next"), {"queue": self._queue})
+        seconds = cursor.fetchone()[0]
+        return _LOOK_AGAIN if seconds is None else max(0.0, float(seconds))
+
+    def _give_back(self, cursor: Any, holder: int) -> None:
+        """What was not settled is free again; what no one had looked at was not delivered either."""
+        with self._changed:
+            jobs = [token.job for token in self._unsettled]
+            untouched = [one.token.job for one in self._waiting if isinstance(one.token, Token)]
+        cursor.execute(query("give_back"), {"jobs": jobs, "untouched": untouched, "holder": holder})
+        self._lose()
+
+    def _lose(self) -> None:
+        """Forgets what is in hand: someone else will have it, or has it already."""
+        with self._changed:
+            self._waiting.clear()
+            self._unsettled.clear()
+
+    def _listen_for_bell(self, seconds: float) -> None:
+        ready, _, _ = select.select([self._ear], [], [], seconds)
+        if ready:
+            self._ear.recv(4096)
+
+    def _ring(self) -> None:
+        """Wakes the fetching thread; a full pipe means that it has not heard the last ring yet."""
+        try:
+            self._bell.send(b"!")
+        except (BlockingIOError, OSError):
+            log.debug("%s: the fetching thread is awake or gone", self._service)
