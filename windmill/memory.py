@@ -68,9 +68,9 @@ class MemoryBroker:
                     self._queues[service].ready.append(message)
             self.changed.notify_all()
 
-    def consumer(self, service: str, prefetch: int = 1) -> MemoryConsumer:  # noqa: ARG002 -- nothing to fetch
-        """A consumer of the queue of `service`."""
-        consumer = MemoryConsumer(self, service)
+    def consumer(self, service: str, prefetch: int) -> MemoryConsumer:
+        """A consumer of the queue of `service`, with at most `prefetch` deliveries unsettled at a time."""
+        consumer = MemoryConsumer(self, service, prefetch)
         self._consumers.append(consumer)
         return consumer
 
@@ -102,19 +102,16 @@ class MemoryBroker:
 
     # --- for consumers ------------------------------------------------------------------------------------
 
-    def take(self, service: str, limit: int, timeout: float, stopped: threading.Event) -> list[_Message]:
-        """Up to `limit` messages, after waiting up to `timeout` seconds for the first."""
-        deadline = time.monotonic() + timeout
-        with self.changed:
-            while not stopped.is_set():
-                ready = self._due(service).ready
-                if ready:
-                    return [ready.popleft() for _ in range(min(limit, len(ready)))]
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    break
-                self.changed.wait(min(left, self._until_next(service)))
-        return []
+    def take(self, service: str, limit: int) -> list[_Message]:
+        """Up to `limit` of the messages that are due."""
+        ready = self._due(service).ready
+        return [ready.popleft() for _ in range(min(limit, len(ready)))]
+
+    def wait(self, service: str, timeout: float) -> None:
+        """Until something changes, or the next message is due; `changed` is held."""
+        later = self._due(service).later
+        until_next = max(0.0, later[0][0] - self._clock()) if later else timeout
+        self.changed.wait(min(timeout, until_next))
 
     def put(self, service: str, message: _Message, decision: Ack | Again | Bury) -> None:
         """Does with a message what was decided."""
@@ -134,9 +131,7 @@ class MemoryBroker:
             queue = self._queues[service]
             for message in reversed(messages):
                 if message.unsettled >= DELIVERY_LIMIT:
-                    queue.dead.append(
-                        _buried(message, "delivery_limit", "delivered too often, never settled")
-                    )
+                    queue.dead.append(_buried(message, "DeliveryLimit", "delivered too often, never settled"))
                 else:
                     queue.ready.appendleft(
                         replace(message, unsettled=message.unsettled + 1, redelivered=True)
@@ -148,26 +143,30 @@ class MemoryBroker:
         queue.ripen(self._clock())
         return queue
 
-    def _until_next(self, service: str) -> float:
-        later = self._queues[service].later
-        return max(0.0, later[0][0] - self._clock()) if later else float(threading.TIMEOUT_MAX)
-
 
 class MemoryConsumer:
     """A `ports.Consumer`. Thread-safe: the broker's lock is its own."""
 
-    def __init__(self, broker: MemoryBroker, service: str) -> None:
+    def __init__(self, broker: MemoryBroker, service: str, prefetch: int) -> None:
         self.service = service
+        self._prefetch = prefetch
         self._broker = broker
         self._tokens = itertools.count()
         self._unsettled: dict[object, _Message] = {}
-        self._stopped = threading.Event()
+        self._paused = False
 
     def take(self, limit: int, timeout: float) -> Sequence[Delivery]:
         """See `ports.Consumer`; nothing once paused or closed."""
+        deadline = time.monotonic() + timeout
         with self._broker.changed:
-            messages = self._broker.take(self.service, limit, timeout, self._stopped)
-            return [self._delivery(message) for message in messages]
+            while not self._paused:
+                room = min(limit, self._prefetch - len(self._unsettled))
+                messages = self._broker.take(self.service, room) if room > 0 else []
+                left = deadline - time.monotonic()
+                if messages or left <= 0:
+                    return [self._delivery(message) for message in messages]
+                self._broker.wait(self.service, left)
+        return []
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """See `ports.Consumer`."""
@@ -183,7 +182,7 @@ class MemoryConsumer:
 
     def pause(self) -> None:
         """See `ports.Consumer`."""
-        self._stopped.set()
+        self._paused = True
         self._broker.wake()
 
     def close(self) -> None:

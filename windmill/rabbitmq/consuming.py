@@ -43,15 +43,15 @@ class RabbitConsumer:
         self._changed = threading.Condition()
         self._setup = threading.Lock()
         self._subscription: Subscription | None = None
-        self._paused = self._closed = False
+        self._paused = False
 
     def take(self, limit: int, timeout: float) -> Sequence[Delivery]:
-        """See `ports.Consumer`. Nothing arrives while paused or unconnected. Raises `ConfigError`."""
+        """See `ports.Consumer`. Nothing arrives while unconnected. Raises `ConfigError`."""
         deadline = time.monotonic() + timeout
         while True:
             self._subscribe(deadline)
             taken = self._pick(limit, deadline)
-            if taken or self._closed or time.monotonic() >= deadline:
+            if taken or self._paused or time.monotonic() >= deadline:
                 return taken
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
@@ -75,8 +75,10 @@ class RabbitConsumer:
 
         What was taken can still be settled. What cannot be given back now returns with `close`.
         """
-        with self._setup:
+        with self._changed:
             self._paused = True
+            self._changed.notify_all()
+        with self._setup:
             if self._subscription is None or not self._subscription.active:
                 return
             try:
@@ -86,19 +88,16 @@ class RabbitConsumer:
 
     def close(self) -> None:
         """Ends consuming. What has not been settled goes back to the queue. Safe to call twice."""
-        self._closed = True
         self.pause()
         with self._setup:
             current, self._subscription = self._subscription, None
             if current is not None:
                 current.channel.close()
-        with self._changed:
-            self._changed.notify_all()
 
     def _needs_subscription(self) -> bool:
         """Whether messages should flow and do not."""
         active = self._subscription is not None and self._subscription.active
-        return not (self._closed or self._paused or active)
+        return not (self._paused or active)
 
     def _subscribe(self, deadline: float) -> None:
         """Has messages flow, if it can be done before `deadline`."""
@@ -127,7 +126,7 @@ class RabbitConsumer:
     def _pick(self, limit: int, deadline: float) -> Sequence[Delivery]:
         with self._changed:
             self._changed.wait_for(
-                lambda: self._closed or self._ready or self._needs_subscription(),
+                lambda: self._paused or self._ready or self._needs_subscription(),
                 max(0.0, deadline - time.monotonic()),
             )
             ready = self._ready
@@ -135,7 +134,7 @@ class RabbitConsumer:
 
     @property
     def _ready(self) -> deque[Delivery]:
-        return deque() if self._closed or self._subscription is None else self._subscription.ready
+        return deque() if self._paused or self._subscription is None else self._subscription.ready
 
     def _give_back(self, subscription: Subscription) -> None:
         """Sends untaken messages to the queue anew: one that goes back by itself counts as delivered."""
