@@ -1,0 +1,1 @@
+"""Reference ML services over HTTP, from the extra `[services]`. The pipeline never imports them."""
