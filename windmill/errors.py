@@ -40,6 +40,10 @@ class ImageError(WindmillError):
     verdict = Verdict.BURY
 
 
+class ImageTooLargeError(ImageError):
+    """More bytes or more pixels than MAX_IMAGE_MB and MAX_IMAGE_MEGAPIXELS allow."""
+
+
 class ServiceError(WindmillError):
     """Base of what a service call can end with."""
 

@@ -16,7 +16,7 @@ import requests
 from PIL import ExifTags, ImageOps, UnidentifiedImageError
 from PIL import Image as Pictures
 
-from windmill.errors import ImageError
+from windmill.errors import ImageError, ImageTooLargeError
 from windmill.model import Image
 from windmill.settings import Settings
 
@@ -65,6 +65,10 @@ class ImageFiles:
             )
         return _jpeg(picture.crop(bounds))
 
+    def decode(self, name: str, data: bytes) -> Pictures.Image:
+        """The picture upright and in RGB. Raises `ImageError`."""
+        return self._examine(name, _sized(name, data, self._most_bytes), _decode)
+
     def inspect(self, name: str, data: bytes) -> tuple[int, int]:
         """Upright width and height in pixels, from the header alone. Raises `ImageError`."""
         return self._examine(name, data, _upright_size)
@@ -75,7 +79,7 @@ class ImageFiles:
             if image.image_id in self._decoded:
                 self._decoded.move_to_end(image.image_id)
                 return self._decoded[image.image_id]
-        picture = self._examine(_name(image), self.read(image), _decode)
+        picture = self.decode(_name(image), self.read(image))
         with self._lock:
             self._decoded[image.image_id] = picture
             if len(self._decoded) > _KEPT:
@@ -88,7 +92,7 @@ class ImageFiles:
             if picture.width * picture.height > self._most_pixels:
                 size = f"{picture.width}×{picture.height} pixels"
                 limit = f"{self._most_pixels / 1e6:g} megapixels (MAX_IMAGE_MEGAPIXELS)"
-                raise ImageError(f"{name}: {size} is more than {limit}")
+                raise ImageTooLargeError(f"{name}: {size} is more than {limit}")
             return look(picture)
 
 
@@ -102,12 +106,12 @@ def read_file(path: Path, most: int) -> bytes:
     return _sized(str(path), data, most)
 
 
-def read_url(url: str, most: int) -> bytes:
+def read_url(url: str, most: int, *, redirects: bool = True) -> bytes:
     """The body at an http or https address, of at most `most` bytes. Raises `ImageError`."""
     if not url.startswith(("http://", "https://")):
         raise ImageError(f"{url}: expected http:// or https://")
     try:
-        with requests.get(url, timeout=_URL_TIMEOUT, stream=True) as response:
+        with requests.get(url, timeout=_URL_TIMEOUT, stream=True, allow_redirects=redirects) as response:
             if response.status_code != requests.codes.ok:
                 raise ImageError(f"{url}: the server answered {response.status_code}")
             data = b""
@@ -124,7 +128,7 @@ def _sized(name: str, data: bytes, most: int) -> bytes:
     if not data:
         raise ImageError(f"{name}: the file is empty")
     if len(data) > most:
-        raise ImageError(f"{name}: the file is larger than {most / 1e6:g} MB (MAX_IMAGE_MB)")
+        raise ImageTooLargeError(f"{name}: the file is larger than {most / 1e6:g} MB (MAX_IMAGE_MB)")
     return data
 
 

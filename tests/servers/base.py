@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -13,8 +15,26 @@ import time
 from pathlib import Path
 from typing import Self
 
+import psutil
+
 INSTALL = "tests/servers/install.sh installs it"
 _START, _STOP = 60.0, 20.0  # seconds
+
+# Below every system's range of ephemeral ports: from inside it, a client that knocks while its server is
+# down can be given the server's port as its own, and so connect to itself or keep the server from binding.
+_PORTS = range(15_000, 32_000)
+
+# Ends a server whose test run was killed, be it by SIGKILL: the pipe on stdin is then closed without a word.
+_WATCH = """
+read -r _ && exit 0
+kill -s "$1" "$2"
+tries=0
+while kill -0 "$2" && [ $tries -lt 100 ]; do sleep 0.1; tries=$((tries + 1)); done
+kill -s KILL -- "-$2"
+rm -rf "$3"
+shift 3
+"$@"
+"""
 
 
 class MissingServerError(Exception):
@@ -23,9 +43,11 @@ class MissingServerError(Exception):
 
 def free_port() -> int:
     """A port on loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    while True:
+        port = random.choice(_PORTS)  # noqa: S311
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def find(name: str, *folders: str) -> Path:
@@ -39,17 +61,46 @@ def find(name: str, *folders: str) -> Path:
     raise MissingServerError(f"{name} is not installed: {INSTALL}")
 
 
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _await_end(processes: list[psutil.Process]) -> None:
+    """Waits until they have ended; that their new parent collects them may take seconds more."""
+    deadline = time.monotonic() + _STOP
+    while any(_runs(one) for one in processes):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"survived SIGKILL: {processes}")
+        time.sleep(0.01)  # between looks at a condition with a deadline
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 class Server:
-    """A server process with its data in a folder that survives stop, kill and start, but not `remove`."""
+    """A server process with its data in a folder that survives stop, kill and start, but not `remove`.
+
+    `with Postgres() as server:` starts it and removes it.
+    """
 
     user = "nobody"  # whom it runs as when we are root
+    end = signal.SIGTERM  # asks it to stop in good order
 
     def __init__(self) -> None:
         self.host = "127.0.0.1"
         self.port = free_port()
-        self.folder = Path(tempfile.mkdtemp(prefix=f"windmill-{type(self).__name__.lower()}-"))
+        # Not TMPDIR: root's may be closed to `user`, and a socket's path has room for 107 bytes.
+        self.folder = Path(tempfile.mkdtemp(prefix=f"windmill-{type(self).__name__.lower()}-", dir="/tmp"))
         self.folder.chmod(0o755)
         self.process: subprocess.Popen[bytes] | None = None
+        self._watch: subprocess.Popen[bytes] | None = None
         self._prepared = False
 
     def prepare(self) -> None:
@@ -64,6 +115,10 @@ class Server:
     def answers(self) -> bool:
         """Whether a client gets through."""
         raise NotImplementedError
+
+    def cleanup(self) -> list[str]:
+        """The command that ends what outlives the server's process."""
+        return ["true"]
 
     def start(self) -> Self:
         """Starts the server and returns once it answers."""
@@ -83,16 +138,32 @@ class Server:
                 start_new_session=True,
                 **self.account(),
             )
-        self._await(self.answers, _START)
+        self._watch = self._watcher(self.process.pid)
+        self._await_answer(self.process)
         return self
 
     def stop(self) -> None:
-        """Stops the server in good order."""
-        self._end(signal.SIGTERM)
+        """Stops the server in good order; by force if it will not."""
+        if self.process is None:
+            return
+        self.process.send_signal(self.end)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(_STOP)
+        self.kill()
 
     def kill(self) -> None:
-        """Stops the server as a power cut would."""
-        self._end(signal.SIGKILL)
+        """Stops the server as a power cut would: it and every process that it started, at once."""
+        if self.process is None:
+            return
+        family = _descendants(self.process.pid)
+        self.process.kill()
+        for one in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        self.process.wait(_STOP)
+        self.process = None
+        _await_end(family)
+        self._watch.communicate(b"it has ended\n")
 
     def restart(self) -> None:
         self.stop()
@@ -101,27 +172,41 @@ class Server:
     def remove(self) -> None:
         """Stops the server and deletes its data."""
         self.stop()
+        subprocess.run(self.cleanup(), check=False, capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _end(self, number: signal.Signals) -> None:
-        if self.process is None:
-            return
-        if self.process.poll() is None:
-            self.process.send_signal(number)
+    def __enter__(self) -> Self:
         try:
-            self.process.wait(_STOP)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(_STOP)
-        self.process = None
+            return self.start()
+        except BaseException:
+            self.remove()
+            raise
 
-    def _await(self, condition: object, patience: float) -> None:
-        deadline = time.monotonic() + patience
-        while not self.answers():
-            if self.process is None or self.process.poll() is not None or time.monotonic() > deadline:
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+    def _watcher(self, pid: int) -> subprocess.Popen[bytes]:
+        words = [self.end.name.removeprefix("SIG"), str(pid), str(self.folder), *self.cleanup()]
+        return subprocess.Popen(
+            ["sh", "-c", _WATCH, "watch", *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the test run
+        )
+
+    def _await_answer(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + _START
+        while not (self._listens() and self.answers()):
+            if process.poll() is not None or time.monotonic() > deadline:
                 log = (self.folder / "log.txt").read_text("utf-8", "replace")[-2000:]
                 raise RuntimeError(f"{type(self).__name__} did not start:\n{log}")
             time.sleep(0.02)  # between looks at a condition with a deadline
+
+    def _listens(self) -> bool:
+        """Spares the client libraries, some of which log an error for every refusal."""
+        with socket.socket() as probe:
+            return probe.connect_ex((self.host, self.port)) == 0
 
     # --- accounts ------------------------------------------------------------------------------------
 
@@ -137,13 +222,18 @@ class Server:
             record = pwd.getpwnam(self.user)
             os.chown(self.folder, record.pw_uid, record.pw_gid)
 
-    def once(self, *command: str, **environment: str) -> None:
+    def once(self, *command: str) -> None:
         """Runs a command to its end, as the server's account."""
-        subprocess.run(
+        done = subprocess.run(
             command,
-            env={**self.environment(), **environment},
+            env=self.environment(),
             cwd=self.folder,
-            check=True,
-            capture_output=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
             **self.account(),
         )
+        if done.returncode:
+            raise RuntimeError(f"{command[0]} ended with {done.returncode}:\n{done.stdout[-2000:]}")

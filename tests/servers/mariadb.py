@@ -20,13 +20,13 @@ class MariaDB(Server):
 
     def __init__(self) -> None:
         self._binary = find("mariadbd", *_FOLDERS)
+        self._install = find("mariadb-install-db", *_FOLDERS)
         self._names = itertools.count(1)
         super().__init__()
 
     def prepare(self) -> None:
-        install = str(find("mariadb-install-db", *_FOLDERS))
         self.once(
-            install,
+            str(self._install),
             "--no-defaults",
             f"--datadir={self.folder}/data",
             "--auth-root-authentication-method=normal",

@@ -16,8 +16,9 @@ _BINARIES = "/usr/lib/postgresql/*/bin"
 class Postgres(Server):
     """`user` windmill, trusted from loopback. `durable` waits for the disk, as a bench wants."""
 
-    user = "nobody"
     dbuser = "windmill"
+    password = ""
+    end = signal.SIGINT  # "fast": does not wait for clients
 
     def __init__(self, *, durable: bool = False) -> None:
         self._binary = find("postgres", _BINARIES)
@@ -53,9 +54,6 @@ class Postgres(Server):
             self.connect("postgres").close()
             return True
         return False
-
-    def stop(self) -> None:
-        self._end(signal.SIGINT)  # "fast": does not wait for clients
 
     def connect(self, database: str):
         """A client's connection, in autocommit."""

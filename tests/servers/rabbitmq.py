@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-import shutil
-import subprocess
 
 import pika
 import pika.exceptions
@@ -13,10 +12,16 @@ import pika.exceptions
 from tests.servers.base import Server, find, free_port
 
 _BINARIES = ("/usr/lib/rabbitmq/bin", "/usr/local/sbin", "/opt/homebrew/sbin")
+# add_vhost and set_permissions in one, since each `rabbitmqctl` boots an Erlang.
+_NEW_VHOST = """
+rabbit_vhost:add(<<"{vhost}">>, <<"tests">>),
+rabbit_auth_backend_internal:set_permissions(
+    <<"{user}">>, <<"{vhost}">>, <<".*">>, <<".*">>, <<".*">>, <<"tests">>).
+"""
 
 
 class RabbitMQ(Server):
-    """User guest, password guest; started from its own binary, for Debian's wrapper insists on its account."""
+    """User guest, password guest; not through Debian's wrapper, which insists on an account of its own."""
 
     dbuser = "guest"
     password = "guest"
@@ -27,6 +32,7 @@ class RabbitMQ(Server):
         self._distribution = free_port()
         self._epmd = free_port()
         self._node = f"windmill{self.port}@localhost"
+        self._names = itertools.count(1)
 
     def prepare(self) -> None:
         (self.folder / "rabbitmq.conf").write_text(
@@ -78,12 +84,13 @@ class RabbitMQ(Server):
         """Runs `rabbitmqctl`."""
         self.once(str(find("rabbitmqctl", *_BINARIES)), "-n", self._node, *words)
 
-    def remove(self) -> None:
-        """Stops the broker, and the epmd of its own that survives it."""
-        super().remove()
-        epmd = shutil.which("epmd")
-        if epmd:
-            command = [epmd, "-port", str(self._epmd), "-kill"]
-            subprocess.run(
-                command, check=False, capture_output=True, env={**os.environ, "ERL_EPMD_ADDRESS": self.host}
-            )
+    def new_vhost(self) -> str:
+        """Creates a vhost and gives its name."""
+        name = f"test_{next(self._names)}"
+        self.control("eval", _NEW_VHOST.format(vhost=name, user=self.dbuser))
+        return name
+
+    def cleanup(self) -> list[str]:
+        """Ends the epmd of our own, which survives the broker."""
+        epmd = find("epmd", "/usr/lib/erlang/bin")
+        return ["env", f"ERL_EPMD_ADDRESS={self.host}", str(epmd), "-port", str(self._epmd), "-kill"]

