@@ -22,10 +22,8 @@ def _running(kind: type[Server]) -> Iterator[Server]:
         if os.environ.get("CI"):
             pytest.fail(str(exc))
         pytest.skip(str(exc))
-    try:
-        yield server.start()
-    finally:
-        server.remove()
+    with server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +67,12 @@ def database(postgres_server: Postgres, _template: str) -> Iterator[Settings]:
 
 def _settings(server: Postgres, database: str) -> Settings:
     return Settings(db_host=server.host, db_port=server.port, db_name=database, db_user=server.dbuser)
+
+
+@pytest.fixture
+def rabbitmq_vhost(rabbitmq_server: RabbitMQ) -> str:
+    """The name of an empty vhost, for a test that uses the real queues' names; it lives with the server."""
+    return rabbitmq_server.new_vhost()
 
 
 @pytest.fixture
