@@ -421,3 +421,11 @@ class Heartbeat:
     last_job_time: datetime | None
     queue_depth: int | None
     error_message: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """A worker's latest heartbeat, and how long ago it was by the database's clock."""
+
+    heartbeat: Heartbeat
+    silent_seconds: float

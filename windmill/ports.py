@@ -6,7 +6,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from windmill.model import Delivery, Dispatch, Heartbeat, Image, NewImage, Outcome, Settlement, Snapshot
+from windmill.model import (
+    Delivery,
+    Dispatch,
+    Heartbeat,
+    Image,
+    NewImage,
+    Outcome,
+    Settlement,
+    Sighting,
+    Snapshot,
+)
 
 
 class Publisher(Protocol):
@@ -97,6 +107,22 @@ class HeartbeatSink(Protocol):
 
     def write(self, heartbeat: Heartbeat) -> None:
         """Raises `StoreUnavailable`."""
+        ...
+
+
+class HeartbeatLog(Protocol):
+    """The heartbeats, as the monitor reads them."""
+
+    def latest(self) -> Sequence[Sighting]:
+        """The latest heartbeat of each worker of the last days."""
+        ...
+
+    def completed(self, seconds: float) -> Mapping[str, int]:
+        """Jobs that each service completed within the last `seconds`."""
+        ...
+
+    def errors(self, seconds: float) -> Sequence[tuple[str, str, str, int, float]]:
+        """Worker, service, message, count and seconds ago of the errors within the last `seconds`."""
         ...
 
 

@@ -1,0 +1,149 @@
+"""A worker's signs of life: counted as jobs settle, written from a thread of their own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from windmill.errors import BrokerError, StoreError, WindmillError
+from windmill.model import Again, Bury, Handled, Health, Heartbeat
+from windmill.ports import HeartbeatSink
+
+log = logging.getLogger(__name__)
+
+WINDOW = 300.0  # seconds over which jobs per minute are counted
+_GOODBYE = 2.0  # seconds that the last heartbeat may take
+
+
+class Pulse:
+    """A middleware that counts; thread-safe. `clock` gives seconds, of any origin."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._started = clock()
+        self._recent: deque[float] = deque()
+        self._completed = 0
+        self._last: datetime | None = None
+        self._trouble: str | None = None
+        self.changed = threading.Event()  # set when trouble begins or ends
+
+    def settled(self, handled: Handled) -> None:
+        """See `middleware.base.Middleware`; a job that goes round again is not completed."""
+        if isinstance(handled.decision, Bury):
+            self._note(str(handled.error))
+        if isinstance(handled.decision, Again):
+            return
+        with self._lock:
+            self._completed += 1
+            self._recent.append(self._clock())
+            self._last = datetime.now(UTC)
+        if handled.error is None:
+            self._note(None)
+
+    def parked(self, reason: str) -> None:
+        """See `middleware.base.Middleware`."""
+        self._note(reason)
+
+    def resumed(self) -> None:
+        """See `middleware.base.Middleware`."""
+        self._note(None)
+
+    def rate(self) -> float:
+        """Jobs per minute over the window, or over the worker's life while that is shorter."""
+        with self._lock:
+            now = self._clock()
+            while self._recent and self._recent[0] <= now - WINDOW:
+                self._recent.popleft()
+            return 60 * len(self._recent) / max(1.0, min(WINDOW, now - self._started))
+
+    def beat(self, worker_id: str, service: str, node: str, health: Health, depth: int | None) -> Heartbeat:
+        """The heartbeat of this moment: `alive` becomes `error` while there is trouble."""
+        rate, trouble = self.rate(), self._trouble
+        troubled = health is Health.ALIVE and trouble is not None
+        with self._lock:
+            return Heartbeat(
+                worker_id=worker_id,
+                service_name=service,
+                node_hostname=node,
+                status=Health.ERROR if troubled else health,
+                jobs_completed=self._completed,
+                jobs_per_minute=round(rate, 2),
+                last_job_time=self._last,
+                queue_depth=depth,
+                error_message=trouble,
+            )
+
+    def _note(self, trouble: str | None) -> None:
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self.changed.set()
+
+
+class Heart:
+    """Beats at the start, every `interval` seconds, when trouble begins or ends, and at the stop.
+
+    A sink that is down slows no job: it is tried again at the next beat, with one warning for all.
+    """
+
+    def __init__(
+        self,
+        pulse: Pulse,
+        sink: HeartbeatSink,
+        *,
+        worker_id: str,
+        service: str,
+        node: str,
+        interval: float,
+        depth: Callable[[], int],
+    ) -> None:
+        self._pulse = pulse
+        self._sink = sink
+        self._who = (worker_id, service, node)
+        self._interval = interval
+        self._depth = depth
+        self._stopping = False
+        self._down = False
+        self._thread = threading.Thread(target=self._beat_on, name="heartbeats", daemon=True)
+
+    def start(self) -> None:
+        """Begins to beat."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Says goodbye, without waiting long for a sink that hangs."""
+        self._stopping = True
+        self._pulse.changed.set()
+        self._thread.join(_GOODBYE)
+
+    def _beat_on(self) -> None:
+        self._beat(Health.STARTING)
+        while not self._stopping:
+            self._pulse.changed.wait(self._interval)
+            self._pulse.changed.clear()
+            if not self._stopping:
+                self._beat(Health.ALIVE)
+        self._beat(Health.STOPPING)
+
+    def _beat(self, health: Health) -> None:
+        try:
+            self._sink.write(self._pulse.beat(*self._who, health, self._asked_depth()))
+        except WindmillError as error:
+            if not self._down:
+                log.warning("heartbeats are not written: %s; work goes on", error)
+            self._down = True
+        else:
+            if self._down:
+                log.info("heartbeats are written again")
+            self._down = False
+
+    def _asked_depth(self) -> int | None:
+        try:
+            return self._depth()
+        except (BrokerError, StoreError) as error:
+            log.debug("queue depth unknown: %s", error)
+            return None

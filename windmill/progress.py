@@ -1,0 +1,98 @@
+"""Progress of long work: a bar on a terminal, a line now and then anywhere else."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+log = logging.getLogger(__name__)
+
+_EVERY = 5.0  # seconds between lines
+
+
+class Meter(Protocol):
+    """Is told how far the work is."""
+
+    def update(self, done: int, total: int | None = None) -> None: ...
+
+
+@contextmanager
+def meter(what: str, unit: str, total: int | None) -> Iterator[Meter]:
+    """A meter on standard error for `total` units of work (None: nobody knows)."""
+    if sys.stderr.isatty():
+        with _bar(what, unit, total) as bar:
+            yield bar
+    else:
+        lines = Lines(what, unit, total)
+        yield lines
+        lines.finish()
+
+
+class Lines:
+    """Progress as log lines, for pipes and logs."""
+
+    def __init__(self, what: str, unit: str, total: int | None) -> None:
+        self._what, self._unit, self._total = what, unit, total
+        self._done = 0
+        self._started = self._said = time.monotonic()
+
+    def update(self, done: int, total: int | None = None) -> None:
+        self._done, self._total = done, self._total if total is None else total
+        if time.monotonic() - self._said >= _EVERY:
+            self.finish()
+
+    def finish(self) -> None:
+        """Says how far it is now."""
+        self._said = time.monotonic()
+        rate = self._done / max(1e-6, self._said - self._started)
+        log.info("%s: %s", self._what, describe(self._done, self._total, rate, self._unit))
+
+
+def describe(done: int, total: int | None, rate: float, unit: str) -> str:
+    """`120 of 1,000 images, 40 images/s, 0:00:22 left`."""
+    if total is None:
+        return f"{done:,} {unit}, {rate:,.0f} {unit}/s"
+    left = f", {timedelta(seconds=round((total - done) / rate))} left" if 0 < done < total else ""
+    return f"{done:,} of {total:,} {unit}, {rate:,.0f} {unit}/s{left}"
+
+
+class _Bar:
+    def __init__(self, progress: Progress, what: str, unit: str, total: int | None) -> None:
+        self._progress, self._unit = progress, unit
+        self._started = time.monotonic()
+        self._task = progress.add_task(what, total=total, rate="")
+
+    def update(self, done: int, total: int | None = None) -> None:
+        rate = done / max(1e-6, time.monotonic() - self._started)
+        said = f"{rate:,.0f} {self._unit}/s"
+        if total is None:
+            self._progress.update(self._task, completed=done, rate=said)
+        else:
+            self._progress.update(self._task, completed=done, total=total, rate=said)
+
+
+@contextmanager
+def _bar(what: str, unit: str, total: int | None) -> Iterator[_Bar]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        yield _Bar(progress, what, unit, total)
+
+
+def plain(value: object) -> Text:
+    """A cell of a table as it is: what files and services say is data, never markup."""
+    return Text(str(value))

@@ -1,0 +1,184 @@
+"""Builds adapters from settings: the one place that knows which adapter serves which port."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from typing import TYPE_CHECKING
+
+from windmill import catalog
+from windmill.catalog import BOX_WORKERS, MERGER, SCORER, VOTER, Catalog, Service
+from windmill.handlers.analyze import Analyze
+from windmill.handlers.base import Handler, Recomputation
+from windmill.handlers.merge import Merge
+from windmill.handlers.postprocess import Postprocess
+from windmill.handlers.score import Score
+from windmill.handlers.vote import Vote
+from windmill.heartbeats import Heart, Pulse
+from windmill.images import ImageFiles
+from windmill.middleware.base import Middleware
+from windmill.middleware.job_log import JobLog
+from windmill.parking import Parking
+from windmill.ports import Broker, ImageSource, ServiceCaller, Store
+from windmill.postgres import schema
+from windmill.postgres.ledger import PostgresLedger
+from windmill.postgres.registry import PostgresImages
+from windmill.postgres.store import PostgresStore
+from windmill.runner import BATCH, Limits, Runner
+from windmill.service_http import HttpService
+from windmill.settings import Settings
+from windmill.writing import Passing, Recompute, Save, Writer
+
+if TYPE_CHECKING:
+    from windmill.mysql_heartbeats import MySQLHeartbeats
+
+Looking = Callable[[Service, ImageSource, ServiceCaller], Handler]
+
+# The kinds of work. What is not named here is a service that looks at whole images.
+RECOMPUTATIONS: Mapping[str, Callable[[Service], Recomputation]] = {
+    MERGER: lambda service: Merge(merger=service),
+    VOTER: lambda _: Vote(clock=time.perf_counter),
+}
+HANDLERS: Mapping[str, Looking] = {
+    SCORER: lambda service, images, caller: Score(service=service, images=images, caller=caller),
+    **dict.fromkeys(
+        BOX_WORKERS,
+        lambda service, images, caller: Postprocess(worker=service, images=images, caller=caller),
+    ),
+}
+
+
+def services(settings: Settings) -> Catalog:
+    """The catalog that SERVICE_CONFIG names."""
+    return catalog.load(settings.service_config)
+
+
+def broker(settings: Settings, name: str) -> AbstractContextManager[Broker]:
+    """A connection to the broker of BROKER, under `name`."""
+    if settings.broker_kind == "rabbitmq":
+        from windmill import rabbitmq
+
+        return closing(rabbitmq.connect(settings, name))
+    from windmill.postgres import broker as postgres_broker
+
+    return closing(postgres_broker.connect(settings, name))
+
+
+def publisher(settings: Settings) -> AbstractContextManager[Broker]:
+    """The producer's connection to the broker."""
+    return broker(settings, settings.worker_id_for("producer"))
+
+
+def queue_depths(settings: Settings, names: Iterable[str]) -> Mapping[str, int]:
+    """Waiting jobs for each service. Raises `BrokerError`."""
+    with broker(settings, settings.worker_id_for("monitor")) as connection:
+        return connection.queue_depths(names)
+
+
+def ledger(settings: Settings) -> AbstractContextManager[PostgresLedger]:
+    """The producer's side of the database."""
+    return closing(PostgresLedger(settings, settings.worker_id_for("producer")))
+
+
+def image_registry(settings: Settings) -> AbstractContextManager[PostgresImages]:
+    """The table of images."""
+    return closing(PostgresImages(settings, settings.worker_id_for("ingest")))
+
+
+def images(settings: Settings) -> ImageFiles:
+    """Image bytes from files and URLs."""
+    return ImageFiles(settings)
+
+
+def apply_schema(settings: Settings) -> None:
+    """The tables, in the database of the settings."""
+    schema.apply(settings)
+
+
+def heartbeat_log(settings: Settings) -> MySQLHeartbeats:
+    """The heartbeats, for a box that monitors."""
+    from windmill.mysql_heartbeats import MySQLHeartbeats
+
+    return MySQLHeartbeats(settings)
+
+
+@contextmanager
+def _heartbeats(
+    service: Service, settings: Settings, name: str, depth: Callable[[], int]
+) -> Iterator[Sequence[Middleware]]:
+    """The middleware that counts and beats, where monitoring is on."""
+    if not settings.enable_monitoring:
+        yield ()
+        return
+    pulse = Pulse()
+    with closing(heartbeat_log(settings)) as sink:
+        heart = Heart(
+            pulse,
+            sink,
+            worker_id=name,
+            service=service.name,
+            node=settings.node,
+            interval=settings.heartbeat_interval,
+            depth=depth,
+        )
+        heart.start()
+        with closing(heart):
+            yield (pulse,)
+
+
+@contextmanager
+def worker(service: Service, settings: Settings, stop: threading.Event) -> Iterator[Runner]:
+    """Everything that one worker needs, connected; what it did not settle goes back at the end."""
+    name = settings.worker_id_for(service.name)
+    with ExitStack() as stack:
+        connection = stack.enter_context(broker(settings, name))
+        consumer = stack.enter_context(
+            closing(connection.consumer(service.name, _prefetch(service, settings)))
+        )
+        watchers = [JobLog(), *stack.enter_context(_heartbeats(service, settings, name, consumer.depth))]
+        store = stack.enter_context(closing(PostgresStore(settings, name)))
+        handler, write = _work(service, settings, store, stop, watchers)
+        yield Runner(
+            consumer=consumer,
+            publisher=connection,
+            handler=handler,
+            write=write,
+            limits=Limits(
+                concurrency=_concurrency(service, settings),
+                max_retries=settings.max_retries,
+                grace=settings.shutdown_grace,
+            ),
+            stop=stop,
+            middleware=watchers,
+        )
+
+
+def _prefetch(service: Service, settings: Settings) -> int:
+    """WORKER_PREFETCH_COUNT, else twice the concurrency; a stage that recomputes gathers whole batches."""
+    usual = BATCH if service.name in RECOMPUTATIONS else 2 * _concurrency(service, settings)
+    return settings.worker_prefetch_count or usual
+
+
+def _concurrency(service: Service, settings: Settings) -> int:
+    return service.concurrency or settings.worker_concurrency
+
+
+def _work(
+    service: Service, settings: Settings, store: Store, stop: threading.Event, watchers: Sequence[Middleware]
+) -> tuple[Handler, Writer]:
+    """The handler for the jobs of `service`, and how its outcomes are written."""
+    if service.name in RECOMPUTATIONS:
+        return Passing(), Recompute(store, RECOMPUTATIONS[service.name](service))
+    caller = HttpService(
+        service,
+        timeout=service.timeout or settings.request_timeout,
+        concurrency=_concurrency(service, settings),
+    )
+    looking = HANDLERS.get(service.name, _analyze)(service, images(settings), caller)
+    return Parking(looking, caller, stop, watchers), Save(store)
+
+
+def _analyze(service: Service, source: ImageSource, caller: ServiceCaller) -> Handler:
+    return Analyze(service=service, images=source, caller=caller)
