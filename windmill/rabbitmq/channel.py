@@ -15,7 +15,7 @@ from windmill.errors import BrokerError
 from windmill.rabbitmq import parameters
 from windmill.settings import Settings
 
-ANSWER_TIMEOUT = 30.0  # seconds; a live broker answers in milliseconds
+ANSWER_TIMEOUT = 10.0  # seconds; a live broker answers in milliseconds
 CLOSE_TIMEOUT = 3.0
 
 

@@ -22,7 +22,8 @@ from windmill.settings import Settings
 
 log = logging.getLogger(__name__)
 
-FIRST_ATTEMPT = 20.0
+FIRST_ATTEMPT = 20.0  # seconds to wait for the outcome of the first attempt to connect
+LONGEST_PAUSE = 5.0  # seconds between attempts: they are cheap, and a fleet's are spread by jitter
 
 
 def _quiet_pika() -> None:
@@ -205,7 +206,9 @@ class Link:
         self._failures += 1
         self._connection = None
         jitter = random.uniform(0.8, 1.2)  # noqa: S311 -- not a secret
-        self._timer = self._loop.call_later(backoff(self._failures) * jitter, self._connect)
+        self._timer = self._loop.call_later(
+            backoff(self._failures, most=LONGEST_PAUSE) * jitter, self._connect
+        )
 
     def _on_blocked(self, _: object, frame: Any) -> None:
         log.warning(

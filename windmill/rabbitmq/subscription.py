@@ -131,4 +131,4 @@ def acknowledgements(unsettled: Iterable[int], settled: Collection[int]) -> tupl
 
 def _attempt(headers: Mapping[str, object]) -> int:
     found = headers.get(ATTEMPT)
-    return int(found) if isinstance(found, int) and found > 0 else 0
+    return int(found) if isinstance(found, int) and not isinstance(found, bool) and found > 0 else 0

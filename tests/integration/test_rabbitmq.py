@@ -1,0 +1,353 @@
+"""What only a real RabbitMQ shows: restarts, lost connections, refusals."""
+
+import logging
+import os
+import signal
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+
+import pika
+import psutil
+import pytest
+
+from tests.contract.conftest import dead_in_rabbitmq
+from tests.contract.test_brokers import SOON, dispatch, eventually, numbers, settled, take
+from tests.servers.base import find, free_port
+from windmill import catalog, rabbitmq
+from windmill.errors import BrokerError, ConfigError
+from windmill.model import Again, Bury
+from windmill.rabbitmq import topology
+from windmill.settings import Settings
+
+SECRET = "correct-horse-battery"
+
+
+@pytest.fixture
+def server(rabbitmq_server):
+    """The session's server; whatever a test did to it, it runs afterwards."""
+    yield rabbitmq_server
+    if not rabbitmq_server.answers():
+        rabbitmq_server.stop()
+        rabbitmq_server.start()
+
+
+@pytest.fixture
+def settings(server):
+    return Settings(queue_host=server.host, queue_port=server.port)
+
+
+@pytest.fixture
+def broker(settings):
+    with closing(rabbitmq.connect(settings, "worker-1")) as connection:
+        yield connection
+
+
+@pytest.fixture
+def service(request):
+    return request.node.originalname.removeprefix("test_")
+
+
+@pytest.fixture(scope="module")
+def lasting(rabbitmq_server):
+    """Services whose queues survive a power cut.
+
+    RabbitMQ 3.10 forgets a quorum queue, and what lies in it, when it is killed within seconds of the
+    queue's first declaration; a stop in good order has it remember.
+    """
+    services = [f"lasting{number}" for number in range(3)]
+    settings = Settings(queue_host=rabbitmq_server.host, queue_port=rabbitmq_server.port)
+    with closing(rabbitmq.connect(settings, "setup")) as broker:
+        broker.publish([dispatch(0, *services)])
+        for service in services:
+            with closing(broker.consumer(service, prefetch=1)) as consumer:
+                consumer.settle(settled(take(consumer, 1)))
+    rabbitmq_server.restart()
+    return iter(services)
+
+
+def kill(server):
+    """A power cut: the start script and the machine that it started, at the same moment."""
+    machines = psutil.Process(server.process.pid).children(recursive=True)
+    server.kill()
+    for process in machines:
+        if process.is_running():
+            process.kill()
+    psutil.wait_procs(machines, SOON)
+
+
+def report(server, *words):
+    """What `rabbitmqctl` prints, tables with tabs."""
+    control = find("rabbitmqctl", "/usr/lib/rabbitmq/bin")
+    environment = server.environment()
+    done = subprocess.run(
+        [control, "-q", "-n", environment["RABBITMQ_NODENAME"], *words],
+        env=environment,
+        cwd=server.folder,
+        capture_output=True,
+        text=True,
+        check=True,
+        **server.account(),
+    )
+    return done.stdout
+
+
+def all_of(consumer, expected):
+    """Takes and acks until every number of `expected` has come; what came, duplicates included."""
+    found = []
+    deadline = time.monotonic() + 60
+    while not expected <= set(found):
+        assert time.monotonic() < deadline, f"missing: {sorted(expected - set(found))[:9]}"
+        taken = consumer.take(50, 1)
+        found += numbers(taken)
+        consumer.settle(settled(taken))
+    return found
+
+
+@pytest.mark.parametrize("end", [lambda server: server.stop(), kill], ids=["stopped", "killed"])
+def test_a_restart_in_the_middle_costs_nothing(lasting, server, broker, end, caplog):
+    caplog.set_level(logging.INFO)
+    service = next(lasting)
+    broker.publish([dispatch(number, service) for number in range(50)])
+    with closing(broker.consumer(service, prefetch=10)) as consumer:
+        taken = take(consumer, 10)
+        consumer.settle(settled(taken[:5]))
+        end(server)
+        assert consumer.take(10, 0.2) == []
+        with pytest.raises(BrokerError):
+            consumer.depth()
+        server.start()
+        later = take(consumer, 10)  # by itself
+        consumer.settle(settled(taken[5:]))  # tokens of the lost connection
+        broker.publish([dispatch(50, service)])
+        consumer.settle(settled(later))
+        found = numbers(later) + all_of(consumer, set(range(5, 51)) - set(numbers(later)))
+    assert set(range(5, 51)) <= set(found)
+    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert {record.name.split(".")[0] for record in caplog.records} <= {"windmill"}
+    assert all("connecting again" in one.message or "trying until" in one.message for one in warnings)
+
+
+def test_a_kill_while_publishing_raises_and_loses_nothing_confirmed(lasting, server, broker):
+    service, confirmed, error = next(lasting), [], []
+
+    def publish():
+        for start in range(0, 10**6, 50):
+            try:
+                broker.publish([dispatch(number, service) for number in range(start, start + 50)])
+            except BrokerError as exc:
+                error.append(exc)
+                return
+            confirmed.extend(range(start, start + 50))
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    eventually(lambda: len(confirmed) >= 500)
+    kill(server)
+    thread.join(60)
+    assert error
+    server.start()
+    with closing(broker.consumer(service, prefetch=100)) as consumer:
+        all_of(consumer, set(confirmed))
+
+
+def test_a_failed_job_is_settled_wholly_or_not_at_all(server, broker, service):
+    broker.publish([dispatch(1, service), dispatch(2, service)])
+    with closing(broker.consumer(service, prefetch=10)) as consumer:
+        first, _ = take(consumer, 2)
+        server.stop()
+        for decision in (Again(delay=1, attempt=1), Bury(error="E", reason="r")):
+            consumer.settle(settled([first], decision))  # of a lost connection: skipped
+        server.start()
+        again = take(consumer, 2)
+        assert sorted(numbers(again)) == [1, 2]
+        assert all(one.attempt == 0 and one.redelivered for one in again)
+        consumer.settle(settled(again))
+    assert dead_in_rabbitmq(server, service) == []
+
+
+def test_a_frozen_broker_is_a_broker_error(server, broker, service, monkeypatch):
+    broker.publish([dispatch(1, service)])
+    monkeypatch.setattr("windmill.rabbitmq.publishing.Sender.send.__defaults__", (1.0,))
+    group = [psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children(recursive=True)]
+    for process in group:
+        os.kill(process.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(BrokerError, match="did not answer"):
+            broker.publish([dispatch(2, service)])
+    finally:
+        for process in group:
+            os.kill(process.pid, signal.SIGCONT)
+    broker.publish([dispatch(3, service)])
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"queue_password": SECRET}, "QUEUE_USER, QUEUE_PASSWORD"),
+        ({"queue_user": "nobody", "queue_password": SECRET}, "QUEUE_USER, QUEUE_PASSWORD"),
+        ({"queue_vhost": "elsewhere"}, "QUEUE_VHOST"),
+        ({"queue_ssl": True, "queue_ssl_ca": "/nowhere/ca.pem"}, "QUEUE_SSL_CA"),
+    ],
+)
+def test_what_is_set_wrongly_is_one_clear_error(server, change, key, caplog):
+    settings = Settings(**{"queue_host": server.host, "queue_port": server.port, **change})
+    with pytest.raises(ConfigError, match=key) as caught:
+        rabbitmq.connect(settings, "worker-1")
+    assert SECRET not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caplog.records == []
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("rabbitmq")]
+
+
+def test_a_user_without_permission_is_a_config_error(server, service):
+    server.control("add_user", "reader", SECRET)
+    server.control("set_permissions", "reader", "^$", "^$", ".*")
+    settings = Settings(
+        queue_host=server.host, queue_port=server.port, queue_user="reader", queue_password=SECRET
+    )
+    with closing(rabbitmq.connect(settings, "worker-1")) as broker:
+        with pytest.raises(ConfigError, match="QUEUE_USER"):
+            broker.publish([dispatch(1, service)])
+        with pytest.raises(ConfigError, match="QUEUE_USER"):
+            broker.consumer(service, 1).take(1, 1)
+
+
+def test_a_server_that_is_down_is_one_line_and_then_waited_for(server, settings, service, caplog):
+    server.stop()
+    with closing(rabbitmq.connect(settings, "worker-1")) as broker:
+        (record,) = caplog.records
+        assert record.levelno == logging.WARNING
+        assert f"{server.host}:{server.port}" in record.message
+        assert "QUEUE_HOST" in record.message
+        with pytest.raises(BrokerError):
+            broker.queue_depths([service])
+        consumer = broker.consumer(service, prefetch=1)
+        with ThreadPoolExecutor(1) as pool:
+            taking = pool.submit(consumer.take, 1, 60)
+            server.start()
+            broker.publish([dispatch(1, service)])
+            assert numbers(taking.result(60)) == [1]
+    assert len(caplog.records) == 1
+
+
+def test_closing_while_the_server_is_down_is_quick(service):
+    settings = Settings(queue_host="127.0.0.1", queue_port=free_port())
+    broker = rabbitmq.connect(settings, "worker-1")
+    broker.consumer(service, prefetch=1).take(1, 0.1)
+    start = time.monotonic()
+    broker.close()
+    assert time.monotonic() - start < 2
+    with pytest.raises(BrokerError, match=r"closed|no connection"):
+        broker.publish([dispatch(1, service)])
+
+
+def test_a_lost_password_after_a_good_start_is_waited_out(server, service):
+    server.control("add_user", "fickle", "before")
+    server.control("set_permissions", "fickle", ".*", ".*", ".*")
+    settings = Settings(
+        queue_host=server.host, queue_port=server.port, queue_user="fickle", queue_password="before"
+    )
+    with closing(rabbitmq.connect(settings, "worker-1")) as broker:
+        consumer = broker.consumer(service, prefetch=1)
+        consumer.take(1, 0.1)
+        server.control("change_password", "fickle", "after")
+        server.control("close_all_user_connections", "fickle", "test")
+        eventually(lambda: _fails(lambda: broker.queue_depths([service])))
+        server.control("change_password", "fickle", "before")
+        server.control("set_permissions", "fickle", ".*", ".*", ".*")
+        broker.publish([dispatch(1, service)])
+        assert numbers(take(consumer, 1)) == [1]
+
+
+def test_a_poisonous_job_lies_in_the_dead_queue_alone(server, settings, broker, service):
+    broker.publish([dispatch(1, service, f"{service}_2")])
+    seen = []
+    for _ in range(1 + topology.DELIVERY_LIMIT):
+        with closing(rabbitmq.connect(settings, "victim")) as victim:
+            consumer = victim.consumer(service, prefetch=1)
+            seen += take(consumer, 1)
+    assert [one.redelivered for one in seen] == [False, True, True, True]
+    with closing(server.connect()) as connection:
+        get = partial(connection.channel().basic_get, catalog.dead_queue(service), auto_ack=True)
+        _, properties, body = eventually(lambda: (found := get())[0] and found)
+    assert body == seen[0].body
+    assert properties.headers["x-first-death-reason"] == "delivery_limit"
+    assert broker.queue_depths([service, f"{service}_2"]) == {service: 0, f"{service}_2": 1}
+
+
+def test_a_deleted_queue_is_declared_again(server, broker, service):
+    consumer = broker.consumer(service, prefetch=1)
+    consumer.take(1, 0.1)
+    with closing(server.connect()) as connection:
+        connection.channel().queue_delete(catalog.queue(service))
+    eventually(lambda: [consumer.take(1, 0.1)] and catalog.queue(service) in report(server, "list_queues"))
+    broker.publish([dispatch(1, service)])
+    assert numbers(take(consumer, 1)) == [1]
+
+
+def test_publishing_to_a_queue_that_vanished_fails_once(server, broker, service):
+    broker.publish([dispatch(1, service)])
+    with closing(server.connect()) as connection:
+        connection.channel().queue_delete(catalog.queue(service))
+    with pytest.raises(BrokerError, match="no queue"):
+        broker.publish([dispatch(2, service)])
+    broker.publish([dispatch(3, service)])
+    assert numbers(take(broker.consumer(service, prefetch=1), 1)) == [3]
+
+
+def test_a_queue_with_other_arguments_is_a_config_error(server, broker, service):
+    with closing(server.connect()) as connection:
+        connection.channel().queue_declare(catalog.queue(service), durable=True)
+    with pytest.raises(ConfigError, match=catalog.queue(service)):
+        broker.publish([dispatch(1, service)])
+    with pytest.raises(ConfigError, match=catalog.queue(service)):
+        broker.consumer(service, prefetch=1).take(1, 1)
+
+
+@pytest.mark.parametrize("header", ["two", -3, None, True, ["x"], {"n": 1}])
+def test_a_garbled_attempt_is_the_first(server, broker, service, header):
+    consumer = broker.consumer(service, prefetch=1)
+    consumer.take(1, 0.1)
+    with closing(server.connect()) as connection:
+        properties = pika.BasicProperties(headers={"x-windmill-attempt": header})
+        connection.channel().basic_publish("", catalog.queue(service), b"?", properties)
+    (delivery,) = take(consumer, 1)
+    assert delivery.attempt == 0
+    consumer.settle(settled([delivery]))
+
+
+def test_a_long_and_odd_reason_is_cut_and_kept(server, broker, service):
+    broker.publish([dispatch(1, service)])
+    with closing(broker.consumer(service, prefetch=1)) as consumer:
+        consumer.settle(settled(take(consumer, 1), Bury(error="E", reason="\udcff☂" + "x" * 10**6)))
+    (dead,) = dead_in_rabbitmq(server, service)
+    assert dead.reason.startswith("?☂x")
+    assert len(dead.reason) < 10_000
+
+
+def test_the_broker_shows_who_is_connected(server, broker, service):
+    broker.publish([dispatch(1, service)])
+    listed = report(server, "list_connections", "client_properties")
+    assert "worker-1" in listed
+
+
+def test_messages_are_persistent_and_queues_are_quorum(server, broker, service):
+    broker.publish([dispatch(1, service)])
+    listed = report(server, "list_queues", "name", "type")
+    assert f"{catalog.queue(service)}\tquorum" in listed
+    assert f"{catalog.dead_queue(service)}\tquorum" in listed
+    with closing(server.connect()) as connection:
+        _, properties, _ = connection.channel().basic_get(catalog.queue(service), auto_ack=True)
+    assert properties.delivery_mode == 2
+
+
+def _fails(action):
+    try:
+        action()
+    except BrokerError:
+        return True
+    return False
