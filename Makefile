@@ -1,0 +1,60 @@
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv demo test lint types bench docs clean
+
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# The newest Python that numpy, onnxruntime and OpenCV all have wheels for; pyenv's shims answer to names
+# that they cannot run, so each candidate is asked.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& echo $$python && break; done)
+
+help:  ## lists these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: .venv/.made  ## makes .venv with a Python from 3.11 to 3.13
+
+demo: .venv/.demo  ## runs the pipeline here: its own database, services and workers, nothing to configure
+	$(BIN)/windmill demo
+
+test: .venv/.dev  ## runs all tests; installs the servers that they start (as root or by sudo) if missing
+	sh tests/servers/install.sh
+	$(BIN)/python -m pytest
+
+lint: .venv/.dev  ## checks style, format and the layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+
+types: .venv/.dev  ## checks types
+	$(BIN)/mypy
+
+bench: .venv/.dev  ## measures the pipeline
+	$(BIN)/python -m bench.pipeline
+
+docs: .venv/.dev  ## checks that the documents say what the code does
+	$(BIN)/python -m pytest -q tests/test_docs.py
+
+clean:  ## deletes .venv and what the tools left
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/.made:
+	@test -n "$(PYTHON)" || { \
+		echo "Windmill needs Python 3.11, 3.12 or 3.13; if it is not on PATH: make PYTHON=/path/to/python" >&2; \
+		exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make environments. On Debian and Ubuntu, as root: apt-get install python3-venv" >&2; \
+		exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.demo: .venv/.made pyproject.toml
+	$(BIN)/pip install -q -e '.[demo]'
+	@touch $@
+
+.venv/.dev: .venv/.made pyproject.toml
+	$(BIN)/pip install -q -e '.[dev]'
+	@touch $@ .venv/.demo  # dev has all of demo
