@@ -8,7 +8,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from windmill import log, settings
+from windmill import lifeline, log, settings
 from windmill.errors import ConfigError, WindmillError
 
 # Each command is a module of `windmill.commands`, imported when used: no command pays for another.
@@ -27,6 +27,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Exit status: 0 done, 1 done but something failed, 2 cannot work, 130 interrupted."""
+    lifeline.follow_parent()
     argv = sys.argv[1:] if argv is None else argv
     command = argv[0] if argv else ""
     if command not in COMMANDS:

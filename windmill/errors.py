@@ -24,6 +24,10 @@ class ConfigError(WindmillError):
     """A setting, the catalog or the command line is wrong; the text names the key and where it stands."""
 
 
+class ChildDiedError(WindmillError):
+    """A child process of this command ended by itself; the text holds the end of its log."""
+
+
 class Interrupted(WindmillError):
     """The worker is stopping: the job in hand goes back to its queue as if it had never been taken."""
 

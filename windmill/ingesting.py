@@ -21,10 +21,9 @@ _READERS = 4
 _AHEAD = 4 * _READERS  # images that are read before their turn
 
 # What lies in photo folders and is no photo; anything else that does not open is reported as a bad image.
-_NO_IMAGE = frozenset(
-    ".aae .avi .csv .db .docx .gz .html .ini .json .log .md .mov .mp3 .mp4 .pdf .py .sql .tar .tsv .txt".split()
-    + ".xml .xmp .yaml .yml .zip".split()
-)
+_DOCUMENTS = "csv db docx gz html ini json log md pdf py sql tar tsv txt xml xmp yaml yml zip"
+_FILMS = "aae avi mov mp3 mp4"
+_NO_IMAGE = frozenset(f".{ending}" for ending in f"{_DOCUMENTS} {_FILMS}".split())
 
 Read = Callable[["Candidate"], bytes]
 Measure = Callable[[str, bytes], tuple[int, int]]

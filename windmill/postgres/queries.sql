@@ -197,3 +197,9 @@ WHERE holder = %(holder)s AND job_id = ANY (%(jobs)s);
 SELECT queue, count(*) FROM jobs
 WHERE queue = ANY (%(queues)s) AND holder IS NULL AND available_at <= now()
 GROUP BY queue;
+
+-- name: database_exists
+SELECT 1 FROM pg_database WHERE datname = %(name)s;
+
+-- name: create_database
+CREATE DATABASE {name};

@@ -16,7 +16,7 @@ from windmill.services.base import Photo, Pixels, Prediction
 from windmill.services.colour_difference import Floats, ciede2000, lab
 
 _COLOURS = 8
-_SIDE = 200  # pixels of the reduced photo that is quantised
+_SIDE = 100  # pixels of the reduced photo that is quantised
 _GREY = 8.0  # CIELAB chroma below which a colour is neither warm nor cool
 
 
