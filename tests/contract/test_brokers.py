@@ -8,6 +8,7 @@ from contextlib import closing
 import pytest
 
 from windmill.core import wire
+from windmill.memory import MemoryBroker
 from windmill.model import Ack, Again, Bury, Dispatch, Image, Job, Settlement
 
 SOON = 10.0  # seconds; nothing takes that long unless it never comes
@@ -301,3 +302,14 @@ def test_closing_twice_is_closing_once(brokers, service):
     consumer.close()
     broker.close()
     broker.close()
+
+
+def test_the_memory_broker_goes_by_the_clock_that_it_is_given(service):
+    now = 0.0
+    broker = MemoryBroker(clock=lambda: now)
+    broker.publish([dispatch(1, service)])
+    consumer = broker.consumer(service, prefetch=1)
+    consumer.settle(settled(take(consumer, 1), Again(delay=600, attempt=1)))
+    assert consumer.take(1, 0.05) == []
+    now = 600.0
+    assert take(consumer, 1)[0].attempt == 1

@@ -84,7 +84,7 @@ class Channel:
         self.link = link
         self.raw: Any = None
         self.gone = threading.Event()
-        self._lost: tuple[str, int] | None = None
+        self.lost: tuple[str, int] | None = None  # why, and the broker's code: 0 if not this channel's fault
         self._waiting: set[Reply] = set()
         self._heirs: list[Callable[[], None]] = []
 
@@ -114,23 +114,23 @@ class Channel:
     def on_close(self, _: object, reason: BaseException | None) -> None:
         """pika's callback; on the link's thread."""
         code = reason.reply_code if isinstance(reason, pika.exceptions.ChannelClosed) else 0
-        self._lost = (parameters.lost(reason, self.link.settings), code)
+        self.lost = (parameters.lost(reason, self.link.settings), code)
         self.link.drop(self)
         while self._waiting:
-            self._waiting.pop().fail(ChannelLost(*self._lost))
+            self._waiting.pop().fail(ChannelLost(*self.lost))
         self.gone.set()
         while self._heirs:
             self._heirs.pop()()
 
     def _add_heir(self, callback: Callable[[], None]) -> None:
-        if self._lost:
+        if self.lost:
             callback()
         else:
             self._heirs.append(callback)
 
     def _put(self, question: Question, reply: Reply) -> None:
-        if self._lost:
-            reply.fail(ChannelLost(*self._lost))
+        if self.lost:
+            reply.fail(ChannelLost(*self.lost))
             return
         self._waiting = {waiting for waiting in self._waiting if not waiting.done} | {reply}
         try:
@@ -141,5 +141,5 @@ class Channel:
             reply.fail(error)
 
     def _tell(self, action: Callable[[Any], None]) -> None:
-        if not self._lost and self.raw is not None and self.raw.is_open:
+        if not self.lost and self.raw is not None and self.raw.is_open:
             action(self.raw)

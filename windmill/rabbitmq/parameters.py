@@ -96,7 +96,7 @@ def _text(error: BaseException) -> str:
 
 def _hint(root: BaseException, settings: Settings) -> str:
     if isinstance(root, ssl.SSLError):
-        return "; does that port speak TLS? QUEUE_SSL=true says so"
+        return "; if that port speaks no TLS, set QUEUE_SSL=false"
     if isinstance(root, pika.exceptions.IncompatibleProtocolError) and not settings.queue_ssl:
-        return "; is that port AMQP without TLS? QUEUE_SSL=false says so"
+        return "; if that port wants TLS, set QUEUE_SSL=true"
     return "; start it, or set QUEUE_HOST and QUEUE_PORT"

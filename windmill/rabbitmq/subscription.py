@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -11,6 +12,8 @@ from typing import Any
 from windmill import catalog
 from windmill.model import Delivery
 from windmill.rabbitmq.channel import CLOSE_TIMEOUT, Channel, Reply
+
+log = logging.getLogger(__name__)
 
 ATTEMPT = "x-windmill-attempt"  # carries `Delivery.attempt`
 REDELIVERED = "x-windmill-redelivered"  # carries `Delivery.redelivered` to a message sent in place of another
@@ -101,6 +104,9 @@ class Subscription:
 
     def _on_lost(self) -> None:
         """Nothing of it can be settled any more."""
+        reason, code = self.channel.lost or ("", 0)
+        if code and self.consuming:
+            log.warning("%s: the broker ended consuming, it starts anew: %s", self._service, reason)
         with self._changed:
             self.ready.clear()
             self._changed.notify_all()
