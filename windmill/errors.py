@@ -10,6 +10,7 @@ class Verdict(Enum):
 
     ACK = "ack"  # nothing is left to do
     AGAIN = "again"  # later, a limited number of times
+    PARK = "park"  # later, as often as it takes: the job has no part in it
     BURY = "bury"  # it would fail again: set it aside, with the reason
     FATAL = "fatal"  # no job's fault: this process cannot work
 
@@ -69,6 +70,12 @@ class ServiceUnavailable(ServiceError):
     def __init__(self, message: str, *, service: str, timed_out: bool = False) -> None:
         super().__init__(message, service=service)
         self.timed_out = timed_out
+
+
+class ServiceDown(ServiceUnavailable):
+    """Unavailable for so long that the job goes back to wait elsewhere, without an attempt spent."""
+
+    verdict = Verdict.PARK
 
 
 class ServiceBusy(ServiceError):

@@ -130,6 +130,8 @@ def _ignored(one: Candidate, done: Admitted) -> bool:
 
 
 def _measured(one: Candidate, read: Read, measure: Measure) -> NewImage:
+    if any("\ud800" <= letter <= "\udfff" for letter in one.name):  # bytes that are no text
+        raise ImageError(f"{one.name!r}: the file's name is not UTF-8; rename it")
     data = read(one)
     width, height = measure(one.name, data)
     return NewImage(

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from windmill.core import wire
+from windmill.core.retrying import DELIVERY_LIMIT
 from windmill.model import Ack, Again, Bury, Delivery, Dispatch, Settlement
-
-DELIVERY_LIMIT = 3  # deliveries after the first that may end without a settlement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

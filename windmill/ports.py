@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from windmill.findings import Findings, Progress
 from windmill.model import (
     Delivery,
     Dispatch,
@@ -123,6 +124,18 @@ class HeartbeatLog(Protocol):
 
     def errors(self, seconds: float) -> Sequence[tuple[str, str, str, int, float]]:
         """Worker, service, message, count and seconds ago of the errors within the last `seconds`."""
+        ...
+
+
+class FindingsReader(Protocol):
+    """What was found, as a report reads it."""
+
+    def progress(self) -> Progress:
+        """How far the work on all images is."""
+        ...
+
+    def of_group(self, group: str) -> Sequence[Findings]:
+        """What was found in each image of the group."""
         ...
 
 

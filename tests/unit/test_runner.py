@@ -258,6 +258,22 @@ def test_a_worker_that_is_stopped_while_its_service_is_down_settles_nothing():
     assert queue.settled == []
 
 
+def test_a_service_that_stays_down_gets_its_jobs_back_without_an_attempt_spent():
+    stop, ear = threading.Event(), Ear()
+    detector = Detector(ServiceUnavailable("refused", service="yolov8"), health=[False] * 9)
+    handler = Analyze(service=LOADED, images=Photos(), caller=detector)
+    queue = Queue(stop, job(), attempt=2)
+    Runner(
+        consumer=queue,
+        publisher=Outbox(),
+        handler=Parking(handler, detector, stop, [ear], patience=0),
+        write=Save(Table()),
+        limits=Limits(concurrency=1, max_retries=3, grace=PATIENCE),
+        stop=stop,
+    ).run()
+    assert queue.settled == [(0, Again(delay=600.0, attempt=2))]
+
+
 def test_one_bad_row_costs_one_row():
     def refuse(rows):
         return StoreError("image 2 does not exist") if any(row.image_id == 2 for row in rows) else None

@@ -8,6 +8,9 @@ from windmill.model import Ack, Again, Bury, Decision
 # Seconds between attempts. Brokers keep one holding queue for each step, so the list is short and fixed.
 DELAY_STEPS = (1, 5, 30, 120, 600)
 
+# Deliveries after the first that may end without a settlement, as when a worker dies of a job.
+DELIVERY_LIMIT = 3
+
 
 def decide(error: Exception, attempt: int, max_retries: int) -> Decision:
     """The decision for a delivery that failed `attempt` times before and now met `error`.
@@ -17,6 +20,8 @@ def decide(error: Exception, attempt: int, max_retries: int) -> Decision:
     verdict = error.verdict if isinstance(error, WindmillError) else Verdict.AGAIN
     if verdict is Verdict.ACK:
         return Ack()
+    if verdict is Verdict.PARK:
+        return Again(delay=float(DELAY_STEPS[-1]), attempt=attempt)
     if verdict is Verdict.AGAIN and attempt < max_retries:
         return Again(delay=delay(attempt, wish(error)), attempt=attempt + 1)
     return Bury(error=type(error).__name__, reason=str(error))

@@ -6,6 +6,7 @@ The service is not in it: the queue says that, so one body serves all queues of 
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from windmill.errors import MessageError
@@ -64,7 +65,7 @@ def _image(fields: dict[str, Any]) -> Image:
 def _box(fields: dict[str, Any] | None) -> BoxRef | None:
     if fields is None:
         return None
-    x, y, width, height = map(float, fields["bbox"])
+    x, y, width, height = map(_finite, fields["bbox"])
     return BoxRef(key=_text(fields["key"]), box=Box(x=x, y=y, width=width, height=height))
 
 
@@ -72,6 +73,12 @@ def _caption(fields: dict[str, Any] | None) -> Caption | None:
     if fields is None:
         return None
     return Caption(service=_text(fields["service"]), text=_text(fields["text"]))
+
+
+def _finite(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError(f"expected a number, got {value!r}")
+    return float(value)
 
 
 def _whole(value: object) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 from psycopg2 import sql
 
 from windmill import catalog
-from windmill.core.retrying import backoff
+from windmill.core.retrying import DELIVERY_LIMIT, backoff
 from windmill.errors import WindmillError
 from windmill.model import Delivery, Settlement
 from windmill.postgres.connection import connect, translating
@@ -24,8 +24,6 @@ from windmill.postgres.queries import query
 from windmill.settings import Settings
 
 log = logging.getLogger(__name__)
-
-DELIVERY_LIMIT = 3  # deliveries after the first that may end without a settlement
 _LOOK_AGAIN = 2.0  # seconds after which an idle consumer looks for what dead ones held
 _CLOSING = 5.0  # seconds that closing may take
 

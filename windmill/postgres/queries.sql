@@ -203,3 +203,42 @@ SELECT 1 FROM pg_database WHERE datname = %(name)s;
 
 -- name: create_database
 CREATE DATABASE {name};
+
+-- name: run_progress
+SELECT (SELECT count(*) FROM dispatches WHERE state <> 'queued') + (SELECT count(*) FROM postprocessing),
+       (SELECT count(*) FROM dispatches) + (SELECT count(*) FROM postprocessing)
+           + (SELECT count(*) FROM jobs WHERE queue LIKE 'queue\_bbox\_%%' AND queue <> 'queue_bbox_merge'),
+       (SELECT count(*) FROM jobs);
+
+-- name: findings
+-- One row an image, each list as JSON: votes, boxes, faces (in image pixels), colours, text and errors.
+SELECT i.image_id, i.image_filename, i.image_path, i.width, i.height,
+       (SELECT jsonb_agg(jsonb_build_array(
+                   v.vote ->> 'emoji',
+                   coalesce((SELECT m.merged_data ->> 'label' FROM merged_boxes m
+                             WHERE m.image_id = i.image_id AND m.merged_data ->> 'emoji' = v.vote ->> 'emoji'
+                             LIMIT 1), ''),
+                   (v.vote ->> 'votes')::int) ORDER BY v.position)
+        FROM consensus c, jsonb_array_elements(c.consensus_data -> 'votes' -> 'consensus')
+             WITH ORDINALITY AS v (vote, position)
+        WHERE c.image_id = i.image_id) AS votes,
+       (SELECT jsonb_agg(jsonb_build_array(m.merged_data ->> 'label', m.merged_data -> 'bbox',
+                                           (m.merged_data ->> 'detection_count')::int,
+                                           (m.merged_data ->> 'score')::float)
+                         ORDER BY (m.merged_data ->> 'score')::float DESC)
+        FROM merged_boxes m WHERE m.image_id = i.image_id) AS boxes,
+       (SELECT jsonb_agg(f.face -> 'bbox')
+        FROM results r, jsonb_array_elements(r.data -> 'predictions') AS f (face)
+        WHERE r.image_id = i.image_id AND r.service = 'face' AND r.status = 'success') AS faces,
+       (SELECT jsonb_agg(jsonb_build_array(k.colour ->> 'hex', k.colour ->> 'prismacolor') ORDER BY k.position)
+        FROM results r, jsonb_array_elements(r.data -> 'predictions' -> 0 -> 'palette' -> 'colors')
+             WITH ORDINALITY AS k (colour, position)
+        WHERE r.image_id = i.image_id AND r.service = 'colors' AND r.status = 'success'
+          AND k.position <= 3) AS colours,
+       (SELECT c.consensus_data -> 'special' -> 'text' ->> 'content'
+        FROM consensus c WHERE c.image_id = i.image_id) AS text,
+       (SELECT array_agg(d.service || ': ' || d.last_error ORDER BY d.service)
+        FROM dispatches d WHERE d.image_id = i.image_id AND d.state = 'failed') AS errors
+FROM images i
+WHERE i.image_group = %(group)s
+ORDER BY i.image_id;

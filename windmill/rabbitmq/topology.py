@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from windmill import catalog
-from windmill.core.retrying import DELAY_STEPS
-
-DELIVERY_LIMIT = 3  # deliveries after the first that may end without a settlement, as when a worker dies
+from windmill.core.retrying import DELAY_STEPS, DELIVERY_LIMIT
 
 Arguments = Mapping[str, str | int]
 

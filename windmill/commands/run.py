@@ -1,0 +1,255 @@
+"""`windmill run`: the whole pipeline on a folder, with nothing to set up."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from windmill import pictures, report, wiring
+from windmill.children import Children
+from windmill.commands.ingest import read
+from windmill.embedded import data_home, embedded
+from windmill.errors import ConfigError, ImageError
+from windmill.findings import Findings
+from windmill.ingesting import candidates, ingest
+from windmill.ports import FindingsReader
+from windmill.postgres.findings import PostgresFindings
+from windmill.producing import Wanted, produce
+from windmill.progress import meter, plain
+from windmill.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_LOOK = 0.2  # seconds between looks at the progress
+_SERVICES = ("nanodet", "ssdlite", "centernet", "colors", "metadata", "face")
+
+HELP = """\
+Runs everything on a folder of photos: a PostgreSQL of its own (database and broker), six reference services
+(three object detectors, faces, colours, metadata) and the pipeline's workers, as children of this one
+command; all of them end with it. No server to install, no root, no GPU.
+
+  windmill run ~/Photos/2024                    results in ./windmill-data
+  windmill run ~/Photos/2024 --json > found.json
+  windmill run ~/Photos/2024 --keep             leaves the database up to look around, until Ctrl-C
+
+What is done is done: the same command again does only what is new, or was cut short.
+Models (170 MB of packages) are fetched once into ~/.cache/windmill."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="FOLDER", help="photos, here and below")
+    add_options(parser, data=Path("windmill-data"))
+
+
+def add_options(parser: argparse.ArgumentParser, *, data: Path) -> None:
+    """What `run` and `demo` have in common."""
+    parser.add_argument(
+        "--data", type=Path, default=data, metavar="DIR", help="where all is kept (default: ./%(default)s)"
+    )
+    parser.add_argument("--group", default="photos", metavar="NAME", help="group (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="the findings as JSON on standard output")
+    parser.add_argument("--keep", action="store_true", help="keep the database up until Ctrl-C")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    return pipeline(args.folder, args, settings)
+
+
+def pipeline(folder: str, args: argparse.Namespace, settings: Settings) -> int:
+    """Everything, on one folder."""
+    if not Path(folder).is_dir():
+        raise ConfigError(f"{folder}: no such folder")
+    console = Console(stderr=args.json)
+    settings = replace(settings, enable_monitoring=False, queue_host="")
+    with Children() as children, embedded(args.data, settings, children) as own:
+        place = Place(data_home(args.data), own, children, console)
+        bad = place.admit(folder, args.group)
+        with closing(PostgresFindings(own, "windmill run")) as reader:
+            place.work(reader, args.group)
+            found = reader.of_group(args.group)
+            if not found:
+                raise ConfigError(f"{folder}: no image in it that could be read ({len(bad)} bad files)")
+            drawn = place.draw(found)
+            if args.json:
+                sys.stdout.write(report.document(found) + "\n")
+            place.tell(reader, found, bad, drawn)
+        if args.keep:
+            place.keep()
+    return 1 if bad or any(one.errors for one in found) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One run's folder, its database and its children."""
+
+    home: Path
+    settings: Settings
+    children: Children
+    console: Console
+
+    def admit(self, folder: str, group: str) -> Sequence[str]:
+        """Ingests the folder; gives a line for each bad file."""
+        images = wiring.images(self.settings)
+        with wiring.image_registry(self.settings) as registry, meter("reading", "photos", None) as progress:
+            done = ingest(
+                candidates(folder, group, sys.stdin),
+                registry,
+                read=lambda one: read(images, one),
+                measure=images.inspect,
+                meter=progress,
+            )
+        log.info("%d new photos, %d known, %d bad", done.added, len(done.duplicates), len(done.bad))
+        return done.bad
+
+    def work(self, reader: PostgresFindings, group: str) -> None:
+        """Sends what is missing, and works until nothing is left to do."""
+        wanted = Wanted(services=_SERVICES, group=group)
+        with ExitStack() as stack:
+            ledger = stack.enter_context(wiring.ledger(self.settings))
+            publisher = stack.enter_context(wiring.publisher(self.settings))
+            progress = stack.enter_context(meter("sending", "photos", wanted.count(ledger)))
+            produce(wanted, ledger, publisher, progress, threading.Event())
+        if reader.progress().open_jobs == 0:
+            self.console.print("All photos are done already: nothing was done twice.")
+            return
+        names = self._start()
+        try:
+            self._watch(reader)
+        finally:
+            self.children.close_together(names)
+
+    def _start(self) -> Sequence[str]:
+        """Starts the services and a worker for each entry of the catalog; gives the children's names."""
+        entries = _with_free_ports(
+            json.loads(files("windmill").joinpath("demo_services.json").read_text("utf-8"))
+        )
+        catalog = self.home / "service_config.json"
+        catalog.write_text(json.dumps(entries, indent=1), "utf-8")
+        environment = _environment(self.settings, catalog)
+        serving = [f"{name}={entries[name]['port']}" for name in _SERVICES]
+        self._fetch()
+        self._child("services", ["serve", *serving], environment)
+        for name in entries:
+            self._child(name, ["work", name], environment)
+        return ("services", *entries)
+
+    def _fetch(self) -> None:
+        """Has the models there before the clock runs; the first time it takes a while, and says so."""
+        command = [sys.executable, "-m", "windmill", "serve", *_SERVICES, "--fetch"]
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)  # noqa: S603 -- ourselves
+        if done.returncode != 0:
+            raise ConfigError("the models are not there; the lines above say why")
+
+    def _child(self, name: str, words: Sequence[str], environment: Mapping[str, str]) -> None:
+        command = [sys.executable, "-m", "windmill", *words]
+        self.children.start(name, command, env=environment, log=self.home / "logs" / f"{name}.log")
+
+    def _watch(self, reader: FindingsReader) -> None:
+        pause = threading.Event()
+        with meter("finding", "results", None) as progress:
+            while True:
+                self.children.check()
+                now = reader.progress()
+                progress.update(now.settled, max(now.total, now.settled + now.open_jobs))
+                if now.open_jobs == 0:
+                    return
+                pause.wait(_LOOK)
+
+    def draw(self, found: Sequence[Findings]) -> Path:
+        """One annotated picture a photo, and a page of them all; gives the page."""
+        folder = self.home / "pictures"
+        folder.mkdir(exist_ok=True)
+        images, drawn = wiring.images(self.settings), {}
+        for one in found:
+            name = f"{Path(one.filename).stem}-{one.image_id}.jpg"
+            try:
+                pictures.annotate(images, one, folder / name)
+                drawn[one.image_id] = name
+            except ImageError as error:
+                log.warning("no picture: %s", error)
+        page = folder / "index.html"
+        page.write_text(report.page(found, drawn), "utf-8")
+        return page
+
+    def tell(
+        self, reader: PostgresFindings, found: Sequence[Findings], bad: Sequence[str], page: Path
+    ) -> None:
+        """What was found, where it is, and how to go on."""
+        if not self.console.stderr:
+            self.console.print(report.table(found))
+        for line in bad:
+            self.console.print(plain(f"bad file: {line}"))
+        for title, statement in report.QUERIES.items():
+            self.console.print(plain(f"\n-- {title}\n{statement}"))
+            self.console.print(_result(*reader.table(statement)))
+        again = "the same command does only what is new; --keep leaves the database up"
+        self.console.print(
+            plain(f"\npictures  {page}\ndata      {self.home} (PostgreSQL)\nagain     {again}")
+        )
+
+    def keep(self) -> None:
+        """Waits for Ctrl-C with the database up."""
+        own = self.settings
+        path = self.home / "password"
+        address = f"host={own.db_host} port={own.db_port} dbname={own.db_name} user={own.db_user}"
+        self.console.print(plain(f'\nPGPASSWORD=$(cat {path}) psql "{address}"     (Ctrl-C ends)'))
+        _wait_until_interrupted(self.children.check)
+
+
+def _wait_until_interrupted(check: Callable[[], None]) -> None:
+    pause = threading.Event()
+    try:
+        while not pause.wait(1.0):
+            check()
+    except KeyboardInterrupt:
+        log.info("stopping")
+
+
+def _result(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*(plain("" if cell is None else cell) for cell in row))
+    return table
+
+
+def _with_free_ports(entries: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
+    """The catalog with each port replaced by a free one, the same for entries that share it."""
+    ports = {entry["port"] for entry in entries.values() if "port" in entry}
+    sockets = {port: socket.create_server(("127.0.0.1", 0)) for port in ports}
+    free = {port: bound.getsockname()[1] for port, bound in sockets.items()}
+    for bound in sockets.values():
+        bound.close()
+    return {
+        name: entry | ({"host": "127.0.0.1", "port": free[entry["port"]]} if "port" in entry else {})
+        for name, entry in entries.items()
+    }
+
+
+def _environment(settings: Settings, catalog: Path) -> dict[str, str]:
+    """What the children are told; a password stands in their environment, never in a command line."""
+    return {
+        "BROKER": "postgres",
+        "QUEUE_HOST": "",
+        "DB_HOST": settings.db_host,
+        "DB_PORT": str(settings.db_port),
+        "DB_NAME": settings.db_name,
+        "DB_USER": settings.db_user,
+        "DB_PASSWORD": settings.db_password,
+        "DB_SSLMODE": settings.db_sslmode,
+        "SERVICE_CONFIG": str(catalog),
+        "ENABLE_MONITORING": "false",
+        "WORKER_ID": "",
+    }

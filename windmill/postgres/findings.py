@@ -1,0 +1,62 @@
+"""Findings, read from the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from windmill.findings import Findings, FoundBox, Progress
+from windmill.model import Box
+from windmill.postgres.connection import Session
+from windmill.postgres.queries import query
+from windmill.settings import Settings
+
+
+class PostgresFindings:
+    """A `ports.FindingsReader`."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        self._session = Session(settings, name)
+
+    def progress(self) -> Progress:
+        """See `ports.FindingsReader`."""
+        with self._session.transaction() as cursor:
+            cursor.execute(query("run_progress"))
+            settled, total, open_jobs = cursor.fetchone()
+        return Progress(settled=settled, total=total, open_jobs=open_jobs)
+
+    def of_group(self, group: str) -> Sequence[Findings]:
+        """See `ports.FindingsReader`."""
+        with self._session.transaction() as cursor:
+            cursor.execute(query("findings"), {"group": group})
+            return [_findings(row) for row in cursor.fetchall()]
+
+    def table(self, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Column names and rows of a query from the documentation."""
+        with self._session.transaction() as cursor:
+            cursor.execute(statement)
+            return [column.name for column in cursor.description], cursor.fetchall()
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._session.close()
+
+
+def _findings(row: Sequence[Any]) -> Findings:
+    image_id, filename, path, width, height, votes, boxes, faces, colours, text, errors = row
+    return Findings(
+        image_id=image_id,
+        filename=filename,
+        path=path,
+        width=width,
+        height=height,
+        votes=tuple((emoji, label, count) for emoji, label, count in votes or ()),
+        boxes=tuple(
+            FoundBox(label=label, box=Box(**box), detection_count=count, score=score)
+            for label, box, count, score in boxes or ()
+        ),
+        faces=tuple(Box(x=x, y=y, width=w, height=h) for x, y, w, h in faces or ()),
+        colours=tuple((code, name) for code, name in colours or ()),
+        text=text or "",
+        errors=tuple(errors or ()),
+    )

@@ -1,0 +1,118 @@
+"""Findings as a table for a terminal, as a page, and as JSON."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from rich.table import Table
+
+from windmill.findings import Findings, summary
+from windmill.progress import plain
+
+# What to ask next; each runs as it stands.
+QUERIES: Mapping[str, str] = {
+    "which labels, in how many photos": (
+        "SELECT vote ->> 'emoji' AS emoji, count(*) AS photos\n"
+        "FROM consensus,\n     jsonb_array_elements(consensus_data -> 'votes' -> 'consensus') AS vote\n"
+        "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 5;"
+    ),
+    "boxes that at least two detectors agree on": (
+        "SELECT image_filename, merged_data ->> 'label' AS label,\n       merged_data ->> 'score' AS score\n"
+        "FROM merged_boxes JOIN images USING (image_id)\n"
+        "WHERE (merged_data ->> 'detection_count')::int >= 2 ORDER BY 3 DESC LIMIT 5;"
+    ),
+    "how each service did": (
+        "SELECT service, count(*) AS total,\n       count(*) FILTER (WHERE status = 'success') AS success,\n"
+        "       round(avg(processing_time)::numeric, 3) AS seconds\n"
+        "FROM results GROUP BY service ORDER BY service;"
+    ),
+}
+
+_SHOWN = 8  # boxes of one photo in a table
+_STYLE = """
+body { font: 16px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem;
+       color: #1d1d1f; background: #fafafa }
+main { display: grid; gap: 1.25rem; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)) }
+article { background: #fff; border-radius: .6rem; box-shadow: 0 1px 4px #0002; overflow: hidden }
+img { width: 100%; height: 15rem; object-fit: contain; background: #222; display: block }
+section { padding: .8rem 1rem 1rem } h2 { font-size: 1rem; margin: 0 0 .4rem; overflow-wrap: anywhere }
+p { margin: .25rem 0 } .swatch { display: inline-block; width: 1rem; height: 1rem; border-radius: .2rem;
+vertical-align: -.15rem; border: 1px solid #0003 } .error { color: #b00020 } .quiet { color: #666 }
+@media (prefers-color-scheme: dark) { body { background: #161617; color: #eee }
+article { background: #232325 } .quiet { color: #aaa } }
+"""
+
+
+def table(findings: Sequence[Findings]) -> Table:
+    """A row for each photo."""
+    made = Table(title=summary(findings), title_justify="left", show_lines=True)
+    for column in ("photo", "votes", "merged boxes", "faces", "colours", "text"):
+        made.add_column(column, overflow="fold")
+    for one in findings:
+        faces = len(one.faces) or ""
+        cells = (one.filename, _votes(one), _boxes(one), faces, _colours(one), _text(one))
+        made.add_row(*(plain(cell) for cell in cells))
+    return made
+
+
+def document(findings: Sequence[Findings]) -> str:
+    """All findings as JSON."""
+    return json.dumps([asdict(one) for one in findings], ensure_ascii=False, indent=1)
+
+
+def page(findings: Sequence[Findings], pictures: Mapping[int, str]) -> str:
+    """A contact sheet in HTML; `pictures` holds each annotated picture's file name by image id."""
+    cards = "\n".join(_card(one, pictures.get(one.image_id)) for one in findings)
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Windmill</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{_STYLE}</style><h1>What Windmill found</h1>"
+        f"<p class=quiet>{html.escape(summary(findings))}. "
+        "Boxes: merged from all detectors, with their score and how many agree. Circles: faces.</p>"
+        f"<main>{cards}</main></html>\n"
+    )
+
+
+def _card(one: Findings, picture: str | None) -> str:
+    name = html.escape(one.filename)
+    image = (
+        f'<a href="{html.escape(picture)}"><img src="{html.escape(picture)}" alt="{name}"></a>'
+        if picture
+        else ""
+    )
+    swatches = " ".join(
+        f'<span class=swatch style="background:{html.escape(code)}" title="{html.escape(code)}"></span> '
+        f"{html.escape(name)}"
+        for code, name in one.colours
+    )
+    nothing = "<span class=quiet>no two services agree on anything</span>"
+    lines = [
+        f"<p>{html.escape(_votes(one)) or nothing}</p>",
+        f"<p>{html.escape(_boxes(one))}</p>" if one.boxes else "",
+        f"<p>{len(one.faces)} face{'s' * (len(one.faces) != 1)}</p>" if one.faces else "",
+        f"<p>“{html.escape(one.text)}”</p>" if one.text else "",
+        f"<p>{swatches}</p>",
+        *(f"<p class=error>{html.escape(error)}</p>" for error in one.errors),
+    ]
+    return f"<article>{image}<section><h2>{name}</h2>{''.join(lines)}</section></article>"
+
+
+def _votes(one: Findings) -> str:
+    return ", ".join(f"{emoji} {label} {count}".replace("  ", " ") for emoji, label, count in one.votes)
+
+
+def _boxes(one: Findings) -> str:
+    return ", ".join(
+        f"{found.label} {found.score:.2f} ×{found.detection_count}" for found in one.boxes[:8]
+    ) + (f" and {len(one.boxes) - 8} more" if len(one.boxes) > 8 else "")
+
+
+def _colours(one: Findings) -> str:
+    return ", ".join(dict.fromkeys(name for _, name in one.colours))
+
+
+def _text(one: Findings) -> str:
+    return "; ".join(filter(None, (one.text, *one.errors)))
