@@ -34,6 +34,7 @@ ROOT = Path(__file__).parents[1]  # the checkout, with workers/
 _LONGEST_SOCKET = 100  # bytes; Linux takes 107, macOS 103
 _LOG_MB, _LOG_FILES = 20, 5
 _PATIENCE = 30.0  # seconds for supervisord to come up, or workers to run
+_COMING_UP = 12.0  # seconds after which a worker that still fails to start is shown as it is
 _LOOK = 0.1  # seconds between looks
 _STARTING = {"STARTING", "BACKOFF"}
 
@@ -73,14 +74,11 @@ class Supervisor:
         self._run = settings.run_dir.absolute()
         self._logs = settings.log_dir.absolute()
         self._socket = _socket(self._run)
-        self._rpc = xmlrpc.client.ServerProxy(
-            "http://127.0.0.1", transport=SupervisorTransport("", "", f"unix://{self._socket}")
-        )
 
     def running(self) -> bool:
         """Whether our supervisord answers."""
         with suppress(OSError, xmlrpc.client.Error):
-            return self._call("getState")["statename"] == "RUNNING"
+            return str(self._call("getState")["statename"]) == "RUNNING"
         return False
 
     def start(self, names: Iterable[str], count: int | None) -> None:
@@ -122,7 +120,7 @@ class Supervisor:
 
     def settle(self, names: Sequence[str]) -> Sequence[Process]:
         """The processes of these workers, once none of them is on its way up any more."""
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _COMING_UP
         while True:
             rows = [one for one in self.processes() if one.worker in names]
             if not any(one.state in _STARTING for one in rows) or time.monotonic() > deadline:
@@ -192,7 +190,10 @@ class Supervisor:
             self._call("addProcessGroup", name)
 
     def _call(self, method: str, *arguments: object) -> Any:
-        return getattr(self._rpc.supervisor, method)(*arguments)
+        """Calls supervisord, on a new connection: supervisor's transport does not survive a refusal."""
+        transport = SupervisorTransport("", "", f"unix://{self._socket}")
+        with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as server:
+            return getattr(server.supervisor, method)(*arguments)
 
     def _process(self, raw: Mapping[str, Any]) -> Process:
         running = raw["statename"] == "RUNNING"

@@ -6,6 +6,7 @@ holder. When the process dies, so does the lock, and whoever looks next frees th
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,12 +15,14 @@ from psycopg2.extras import execute_values
 
 from windmill import catalog
 from windmill.core import wire
-from windmill.errors import BrokerError, StoreError
+from windmill.errors import BrokerError, StoreError, StoreUnavailable
 from windmill.model import Ack, Again, Bury, Dispatch, Settlement
 from windmill.postgres.connection import Session
 from windmill.postgres.consumer import PostgresConsumer, Token
 from windmill.postgres.queries import query
 from windmill.settings import Settings
+
+log = logging.getLogger(__name__)
 
 _PAGE = 1000
 
@@ -42,9 +45,11 @@ class PostgresBroker:
         self._consumers: list[PostgresConsumer] = []
 
     def open(self) -> None:
-        """Connects. Raises `ConfigError`, or `BrokerError` when the server is down."""
-        with _as_broker_errors():
+        """Connects; a server that is down is tried again when it is needed. Raises `ConfigError`."""
+        try:
             self._session.open()
+        except StoreUnavailable as error:
+            log.warning("%s; trying until it answers", error)
 
     def publish(self, dispatches: Sequence[Dispatch]) -> None:
         """See `ports.Publisher`."""

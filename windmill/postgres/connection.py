@@ -55,10 +55,8 @@ def _refused(exc: psycopg2.OperationalError, settings: Settings) -> WindmillErro
     if any(words in text for words in _LOGIN):
         said = text.rsplit("FATAL:", maxsplit=1)[-1].strip()
         return ConfigError(f"{where} refuses us: {said}; check DB_NAME, DB_USER and DB_PASSWORD")
-    reason = text.rsplit("failed:", maxsplit=1)[-1].strip()
-    return StoreUnavailable(
-        f"{where} cannot be reached: {reason}; is it running, and are DB_HOST and DB_PORT right?"
-    )
+    reason = text.rsplit("failed:", maxsplit=1)[-1].split("Is the server", maxsplit=1)[0].strip()
+    return StoreUnavailable(f"{where} cannot be reached ({reason}): is it running? DB_HOST, DB_PORT")
 
 
 def translated(exc: psycopg2.Error) -> WindmillError:
