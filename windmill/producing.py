@@ -97,9 +97,6 @@ def summary(sent: Sent, wanted: Wanted, groups: Mapping[str, int]) -> str:
         return f"sent {sent.images:,} images: {each}"
     if not groups:
         return "there are no images yet: windmill ingest FOLDER --group NAME"
-    if wanted.group is not None and wanted.group not in groups:
-        known = ", ".join(f"{name} ({count:,})" for name, count in groups.items())
-        return f"there is no image group {wanted.group!r}; there are {known}"
     count = groups[wanted.group] if wanted.group is not None else sum(groups.values())
     names = ", ".join(wanted.services)
     return f"nothing to send: all {count:,} images have, or wait for, {names} (--no-resume sends again)"

@@ -14,7 +14,8 @@ from rich.table import Table
 from windmill import wiring
 from windmill.catalog import Catalog
 from windmill.errors import ConfigError
-from windmill.producing import Wanted, produce, summary
+from windmill.ports import DispatchLedger
+from windmill.producing import Sent, Wanted, produce, summary
 from windmill.progress import meter, plain
 from windmill.settings import Settings
 
@@ -68,8 +69,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             known = ", ".join(f"{name} ({count:,})" for name, count in groups.items())
             raise ConfigError(f"there is no image group {wanted.group!r}; there are {known}")
         total = wanted.count(ledger)
-        with wiring.publisher(settings) as publisher, meter("producing", "images", total) as progress:
-            sent = produce(wanted, ledger, publisher, progress, stop)
+        sent = _send(wanted, total, ledger, settings, stop) if total else Sent()
     if args.json:
         sys.stdout.write(json.dumps({"images": sent.images, "services": sent.services}) + "\n")
     else:
@@ -78,6 +78,13 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         sys.stderr.write("interrupted; the same command goes on from here\n")
         return 130
     return 0
+
+
+def _send(
+    wanted: Wanted, total: int, ledger: DispatchLedger, settings: Settings, stop: threading.Event
+) -> Sent:
+    with wiring.publisher(settings) as publisher, meter("producing", "images", total) as progress:
+        return produce(wanted, ledger, publisher, progress, stop)
 
 
 def _list(catalog: Catalog, *, as_json: bool) -> int:
