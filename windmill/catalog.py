@@ -180,9 +180,9 @@ def _service(path: Path, name: str, entry: object) -> Service:
         raise ConfigError(f"{path}: {name}: expected an object with host, port, …")
     values: dict[str, Any] = {}
     for key, value in entry.items():
-        if key not in _READERS:
-            raise ConfigError(f"{path}: {name}.{key}: unknown key; known are {', '.join(_READERS)}")
-        field, read = _READERS[key]
+        if key not in KEYS:
+            raise ConfigError(f"{path}: {name}.{key}: unknown key; known are {', '.join(KEYS)}")
+        field, read = KEYS[key]
         try:
             values[field] = read(value)
         except (TypeError, ValueError) as exc:
@@ -262,7 +262,7 @@ def _count(value: object) -> int:
     return value
 
 
-_READERS: Mapping[str, tuple[str, Callable[[object], Any]]] = {
+KEYS: Mapping[str, tuple[str, Callable[[object], Any]]] = {
     "host": ("host", _text),
     "port": ("port", _port),
     "endpoint": ("endpoint", _endpoint),

@@ -190,22 +190,24 @@ class Place:
         """What was found, where it is, and how to go on."""
         if not self.console.stderr:
             self.console.print(report.table(found))
+            for title, statement in report.QUERIES.items():
+                self._say(f"\n-- {title}\n{statement}")
+                self.console.print(_result(*reader.table(statement)))
         for line in bad:
-            self.console.print(plain(f"bad file: {line}"))
-        for title, statement in report.QUERIES.items():
-            self.console.print(plain(f"\n-- {title}\n{statement}"))
-            self.console.print(_result(*reader.table(statement)))
-        again = "the same command does only what is new; --keep leaves the database up"
-        self.console.print(
-            plain(f"\npictures  {page}\ndata      {self.home} (PostgreSQL)\nagain     {again}")
-        )
+            self._say(f"bad file: {line}")
+        self._say(f"\npictures  {page}\ndata      {self.home} (PostgreSQL)")
+        self._say("again     the same command does only what is new; --keep leaves the database up")
+
+    def _say(self, text: str) -> None:
+        """Lines as they are: neither wrapped nor read as markup."""
+        self.console.print(plain(text), soft_wrap=True)
 
     def keep(self) -> None:
         """Waits for Ctrl-C with the database up."""
         own = self.settings
         path = self.home / "password"
         address = f"host={own.db_host} port={own.db_port} dbname={own.db_name} user={own.db_user}"
-        self.console.print(plain(f'\nPGPASSWORD=$(cat {path}) psql "{address}"     (Ctrl-C ends)'))
+        self._say(f'\nPGPASSWORD=$(cat {path}) psql "{address}"     (Ctrl-C ends)')
         _wait_until_interrupted(self.children.check)
 
 
