@@ -1,0 +1,117 @@
+"""Images, jobs, and what becomes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """One admitted image: where its bytes are. At least one of `path` and `url` is set."""
+
+    image_id: int
+    path: str | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewImage:
+    """An image that is to be admitted. `content_hash` is the sha256 of its bytes, the size is upright."""
+
+    filename: str
+    group: str
+    content_hash: bytes
+    width: int
+    height: int
+    path: str | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """A rectangle in upright image pixels, from its left upper corner."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoxRef:
+    """A merged box that a job is about, by its key within the image (see `MergedBox.key`)."""
+
+    key: str
+    box: Box
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caption:
+    """A sentence about an image, and the service that said it."""
+
+    service: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One thing to do with one image; which thing is said by the queue that it lies in."""
+
+    image: Image
+    box: BoxRef | None = None
+    caption: Caption | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dispatch:
+    """A job for the queues of `services`: one publish, however many they are."""
+
+    job: Job
+    services: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A message in a worker's hands. `token` is the broker's own and opaque to everyone else.
+
+    `attempt` counts how often the job has failed before: 0 the first time. `redelivered` says that someone
+    may have had it in hand and not finished.
+    """
+
+    service: str
+    body: bytes
+    attempt: int
+    token: object
+    redelivered: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ack:
+    """Done, or nothing left to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """Try once more after `delay` seconds, as attempt number `attempt`."""
+
+    delay: float
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bury:
+    """Set aside for a person to look at; `error` is the class of the error, `reason` its text."""
+
+    error: str
+    reason: str
+
+
+Decision = Ack | Again | Bury
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """A delivery and what becomes of it."""
+
+    delivery: Delivery
+    decision: Decision

@@ -1,0 +1,55 @@
+"""What a service says of an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from windmill.model.jobs import Box
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detection:
+    """Something that a service saw; `box` is None when it speaks of the whole image, `emoji` may be ""."""
+
+    label: str
+    emoji: str
+    confidence: float
+    box: Box | None = None
+    shiny: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mention:
+    """A word of a caption or a text that stands for an emoji."""
+
+    emoji: str
+    word: str
+    shiny: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceReply:
+    """A successful reply, in Windmill's words.
+
+    `text` is a captioner's sentence or the text that OCR read; `found` counts predictions, and 0 is a
+    result too.
+    """
+
+    service: str
+    service_types: tuple[str, ...]
+    detections: tuple[Detection, ...] = ()
+    full_image: tuple[Detection, ...] = ()
+    mentions: tuple[Mention, ...] = ()
+    text: str = ""
+    processing_time: float = 0.0
+    found: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredReply:
+    """A reply with the row of `results` that holds it."""
+
+    result_id: int
+    created: datetime
+    reply: ServiceReply
