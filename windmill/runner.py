@@ -18,7 +18,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from windmill.core import retrying, wire
-from windmill.errors import BrokerError, Interrupted, MessageError, StoreUnavailable, WindmillError
+from windmill.errors import (
+    BrokerError,
+    ConfigError,
+    Interrupted,
+    MessageError,
+    StoreUnavailable,
+    WindmillError,
+)
 from windmill.handlers.base import Handler
 from windmill.middleware.base import Middleware
 from windmill.model import Ack, Bury, Delivery, Handled, Job, Outcome, Settlement
@@ -74,15 +81,28 @@ class Runner:
         pool = ThreadPoolExecutor(self._limits.concurrency, thread_name_prefix="handler")
         with ThreadPoolExecutor(1, thread_name_prefix="committer") as own:
             committing = own.submit(self._commit_all)
-            pending = self._take_until_stopped(pool, committing)
-            deadline = threading.Timer(self._limits.grace, self._out_of_time.set)
-            deadline.start()
-            _, unfinished = wait(pending, timeout=self._limits.grace)
-            pool.shutdown(wait=not unfinished, cancel_futures=True)
-            self._ready.put(None)
-            committing.result()
-            deadline.cancel()
+            try:
+                pending = self._take_until_stopped(pool, committing)
+                unfinished = self._finish(pool, pending)
+            finally:
+                self._ready.put(None)
+            self._await_last_commit(committing)
+        return unfinished
+
+    def _finish(self, pool: ThreadPoolExecutor, pending: set[Future[Handled]]) -> int:
+        """Waits for what is in hand, within the grace time; gives how many jobs it did not suffice for."""
+        _, unfinished = wait(pending, timeout=self._limits.grace)
+        pool.shutdown(wait=not unfinished, cancel_futures=True)
         return len(unfinished)
+
+    def _await_last_commit(self, committing: Future[None]) -> None:
+        """Lets the committer finish, within the grace time should the store or the broker be away."""
+        deadline = threading.Timer(self._limits.grace, self._out_of_time.set)
+        deadline.start()
+        try:
+            committing.result()
+        finally:
+            deadline.cancel()
 
     def _take_until_stopped(self, pool: ThreadPoolExecutor, committing: Future[None]) -> set[Future[Handled]]:
         pending: set[Future[Handled]] = set()
@@ -155,6 +175,8 @@ class Runner:
                 failures += 1
                 if not self._wait(error, failures):
                     return None
+            except ConfigError:
+                raise  # no job's fault, and no job's end: this worker cannot work
             except Exception as error:  # noqa: BLE001 -- the one place that settles must not die of a job
                 return self._refuse(batch, error)
 
@@ -174,13 +196,16 @@ class Runner:
             for handled in batch:
                 self._commit([handled])
             return
+        (one,) = batch
         if not isinstance(error, WindmillError):
-            log.error("%s: nobody foresaw this", batch[0].delivery.service, exc_info=error)
-        if batch[0].error is not None:  # not even its failure can be written: set the message aside
+            log.error("%s: nobody foresaw this", one.delivery.service, exc_info=error)
+        if one.error is None:
+            self._commit([self._judge(one.delivery, one.job, error)])
+        elif one.outcome.rows:  # not even its failure can be written: set the message aside
             bury = Bury(error=type(error).__name__, reason=str(error))
-            self._commit([replace(batch[0], outcome=Outcome(), decision=bury)])
+            self._commit([replace(one, outcome=Outcome(), decision=bury)])
         else:
-            self._commit([self._judge(batch[0].delivery, batch[0].job, error)])
+            raise error  # a message that cannot be settled in any way: the broker has it still
 
     def _wait(self, error: WindmillError, failures: int) -> bool:
         """Waits for the store or the broker to come back; False when the worker is out of time."""

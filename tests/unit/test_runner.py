@@ -4,10 +4,13 @@ import threading
 from collections import Counter
 from dataclasses import replace
 
+import pytest
+
 from windmill import catalog
 from windmill.core import wire
 from windmill.errors import (
     BadReply,
+    ConfigError,
     ImageError,
     ServiceBusy,
     ServiceUnavailable,
@@ -295,6 +298,39 @@ def test_a_store_that_is_down_is_waited_for_and_no_attempt_is_spent():
     assert queue.settled == [(0, Ack())]
     assert len(table.rows) == 1
     assert ear.heard == ["parked", "resumed", "Ack"]
+
+
+def test_a_wrong_setting_ends_the_worker_and_no_job():
+    stop = threading.Event()
+    queue = Queue(stop, job())
+    runner = Runner(
+        consumer=queue,
+        publisher=Outbox(),
+        handler=Analyze(service=LOADED, images=Photos(), caller=Detector(CAT)),
+        write=Save(Table(lambda rows: ConfigError("no tables: run `windmill schema`"))),
+        limits=Limits(concurrency=1, max_retries=3, grace=PATIENCE),
+        stop=stop,
+    )
+    with pytest.raises(ConfigError, match="windmill schema"):
+        runner.run()
+    assert queue.settled == []
+
+
+def test_a_consumer_that_fails_for_good_ends_the_worker():
+    class Refused(Queue):
+        def take(self, limit, timeout):
+            raise ConfigError("no permission to read the queue")
+
+    runner = Runner(
+        consumer=Refused(threading.Event()),
+        publisher=Outbox(),
+        handler=Analyze(service=LOADED, images=Photos(), caller=Detector(CAT)),
+        write=Save(Table()),
+        limits=Limits(concurrency=1, max_retries=3, grace=PATIENCE),
+        stop=threading.Event(),
+    )
+    with pytest.raises(ConfigError, match="no permission"):
+        runner.run()
 
 
 def test_what_nobody_foresaw_is_tried_again_and_then_leaves_a_row():
