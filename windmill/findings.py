@@ -49,10 +49,19 @@ class Progress:
 
 
 def summary(findings: Sequence[Findings]) -> str:
-    """One line for all: `12 photos: 31 merged boxes, 4 faces; 1 error`."""
+    """One line for all: `12 photos: 31 merged boxes, 4 faces; 1 with errors`."""
     boxes = sum(len(one.boxes) for one in findings)
     faces = sum(len(one.faces) for one in findings)
-    errors = sum(len(one.errors) for one in findings)
-    return f"{len(findings)} photos: {boxes} merged boxes, {faces} faces" + (
-        f"; {errors} errors" if errors else ""
-    )
+    bad = sum(bool(one.errors) for one in findings)
+    counts = f"{len(findings)} photos: {boxes} merged boxes, {faces} faces"
+    return f"{counts}; {bad} with errors" if bad else counts
+
+
+def problems(one: Findings) -> tuple[str, ...]:
+    """Each different error of an image once, with the services that met it: `damaged (face, colors)`."""
+    services: dict[str, list[str]] = {}
+    for error in one.errors:
+        service, _, text = error.partition(": ")
+        _, _, reason = text.partition(": ")  # without the error's class
+        services.setdefault(reason.replace(f"{one.path}: ", ""), []).append(service)
+    return tuple(f"{reason} ({', '.join(names)})" for reason, names in services.items())

@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 from rich.table import Table
 
-from windmill.findings import Findings, summary
+from windmill.findings import Findings, problems, summary
 from windmill.progress import plain
 
 # What to ask next; each runs as it stands.
@@ -49,7 +49,7 @@ article { background: #232325 } .quiet { color: #aaa } }
 def table(findings: Sequence[Findings]) -> Table:
     """A row for each photo."""
     made = Table(title=summary(findings), title_justify="left", show_lines=True)
-    for column in ("photo", "votes", "merged boxes", "faces", "colours", "text"):
+    for column in ("photo", "votes", "merged boxes", "faces", "colours", "text, errors"):
         made.add_column(column, overflow="fold")
     for one in findings:
         faces = len(one.faces) or ""
@@ -95,7 +95,7 @@ def _card(one: Findings, picture: str | None) -> str:
         f"<p>{len(one.faces)} face{'s' * (len(one.faces) != 1)}</p>" if one.faces else "",
         f"<p>“{html.escape(one.text)}”</p>" if one.text else "",
         f"<p>{swatches}</p>",
-        *(f"<p class=error>{html.escape(error)}</p>" for error in one.errors),
+        *(f"<p class=error>{html.escape(error)}</p>" for error in problems(one)),
     ]
     return f"<article>{image}<section><h2>{name}</h2>{''.join(lines)}</section></article>"
 
@@ -115,4 +115,4 @@ def _colours(one: Findings) -> str:
 
 
 def _text(one: Findings) -> str:
-    return "; ".join(filter(None, (one.text, *one.errors)))
+    return "; ".join(filter(None, (one.text, *problems(one))))

@@ -7,7 +7,7 @@ from PIL import Image as Pictures
 from rich.console import Console
 
 from windmill import pictures, report
-from windmill.findings import Findings, FoundBox, summary
+from windmill.findings import Findings, FoundBox, problems, summary
 from windmill.images import ImageFiles
 from windmill.model import Box
 from windmill.settings import Settings
@@ -23,7 +23,7 @@ FOUND = Findings(
     faces=(Box(x=60, y=5, width=20, height=20),),
     colours=(("#ff0000", "Crimson Red"), ("#ee0000", "Crimson Red")),
     text="<script>alert(1)</script>",
-    errors=("ocr: ServiceRejected: <i>no</i>",),
+    errors=("ocr: ServiceRejected: /p/cat.jpg: <i>no</i>", "blip: ServiceRejected: /p/cat.jpg: <i>no</i>"),
 )
 
 
@@ -39,7 +39,11 @@ def test_the_table_shows_what_was_found():
     assert "<b>cat</b>[red].jpg" in text
     assert "cat 0.71 ×2" in text
     assert text.count("Crimson Red") == 1
-    assert "1 photos: 1 merged boxes, 1 faces; 1 errors" in text
+    assert "1 photos: 1 merged boxes, 1 faces; 1 with errors" in text
+
+
+def test_an_error_that_all_services_met_is_said_once():
+    assert problems(FOUND) == ("<i>no</i> (ocr, blip)",)
 
 
 def test_the_page_escapes_what_files_and_services_say():

@@ -179,7 +179,7 @@ class Place:
                 pictures.annotate(images, one, folder / name)
                 drawn[one.image_id] = name
             except ImageError as error:
-                log.warning("no picture: %s", error)
+                log.debug("no picture: %s", error)  # the table says what is wrong with the photo
         page = folder / "index.html"
         page.write_text(report.page(found, drawn), "utf-8")
         return page
