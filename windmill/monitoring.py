@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from windmill.errors import WindmillError
 from windmill.model import Health, Sighting
 from windmill.ports import HeartbeatLog
+
+_FORGOTTEN = 86_400.0  # seconds after which a dead worker is no longer news
+
+Depths = Callable[[Collection[str]], Mapping[str, int]]  # jobs that wait, for these services at least
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +39,7 @@ class ServiceReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorReport:
-    """An error that a worker told of: how often within the window, and how many seconds ago last."""
+    """An error within the window: how many heartbeats told of it, and how many seconds ago the last one."""
 
     worker_id: str
     service: str
@@ -45,13 +50,18 @@ class ErrorReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetReport:
-    """The fleet at one moment."""
+    """The fleet at one moment. A worker that said goodbye is stopped, neither alive nor dead.
+
+    `depths_unknown` says why the broker could not be asked, if so.
+    """
 
     workers: tuple[Sighting, ...]
     dead: tuple[Sighting, ...]
+    stopped: tuple[Sighting, ...]
     services: tuple[ServiceReport, ...]
     nodes: Mapping[str, int]
     errors: tuple[ErrorReport, ...]
+    depths_unknown: str | None = None
 
     @property
     def well(self) -> bool:
@@ -59,34 +69,71 @@ class FleetReport:
         return not self.dead and not self.errors
 
 
-def survey(log: HeartbeatLog, depths: Mapping[str, int] | None, windows: Windows) -> FleetReport:
-    """The report. A worker that said goodbye is neither alive nor dead; it is left out."""
-    seen = [one for one in log.latest() if one.heartbeat.status is not Health.STOPPING]
-    alive = [one for one in seen if one.silent_seconds <= windows.dead]
-    completed = log.completed(windows.performance)
+def survey(log: HeartbeatLog, depths: Depths, windows: Windows) -> FleetReport:
+    """The report: what the heartbeats say, and the queues of the services that they speak of."""
+    seen = log.latest()
+    stopped = tuple(one for one in seen if one.heartbeat.status is Health.STOPPING)
+    running = [one for one in seen if one.heartbeat.status is not Health.STOPPING]
+    alive = tuple(one for one in running if one.silent_seconds <= windows.dead)
+    dead = tuple(one for one in running if 0 < one.silent_seconds - windows.dead <= _FORGOTTEN)
+    rates = _rates(log.completed(windows.performance), _services(alive), windows.performance)
+    names = {*rates, *_services(dead)}
+    waiting, unknown = _asked(depths, names)
     return FleetReport(
-        workers=tuple(alive),
-        dead=tuple(one for one in seen if one.silent_seconds > windows.dead),
-        services=_services(alive, completed, depths, windows.performance / 60),
+        workers=alive,
+        dead=dead,
+        stopped=stopped,
+        services=_reports(names, _services(alive), rates, waiting),
         nodes=dict(sorted(Counter(one.heartbeat.node_hostname for one in alive).items())),
         errors=tuple(
             ErrorReport(worker_id=worker, service=service, message=text, count=count, seconds_ago=ago)
             for worker, service, text, count, ago in log.errors(windows.errors)
         ),
+        depths_unknown=unknown,
     )
 
 
-def _services(
-    alive: Sequence[Sighting], completed: Mapping[str, int], depths: Mapping[str, int] | None, minutes: float
+def _services(workers: Iterable[Sighting]) -> Counter[str]:
+    """The number of workers of each service."""
+    return Counter(one.heartbeat.service_name for one in workers)
+
+
+def _rates(
+    completed: Mapping[str, tuple[int, float]], alive: Mapping[str, int], window: float
+) -> dict[str, float]:
+    """Jobs per minute of each service that is alive or was in the window (seconds).
+
+    Counted over the time that its heartbeats speak of, which is shorter than the window while the service
+    is young; over the whole window once none of its workers is alive.
+    """
+    rates = dict.fromkeys(alive, 0.0)
+    for service, (jobs, covered) in completed.items():
+        seconds = min(window, max(1.0, covered)) if service in alive else window
+        rates[service] = round(60 * jobs / seconds, 1)
+    return rates
+
+
+def _asked(depths: Depths, names: Collection[str]) -> tuple[Mapping[str, int] | None, str | None]:
+    """What waits in the queues, or why that is unknown."""
+    try:
+        return depths(names), None
+    except WindmillError as error:
+        return None, str(error)
+
+
+def _reports(
+    names: Collection[str],
+    alive: Mapping[str, int],
+    rates: Mapping[str, float],
+    waiting: Mapping[str, int] | None,
 ) -> tuple[ServiceReport, ...]:
-    workers = Counter(one.heartbeat.service_name for one in alive)
-    names = sorted({*workers, *completed, *(name for name, depth in (depths or {}).items() if depth)})
+    queued = {name for name, depth in (waiting or {}).items() if depth}
     return tuple(
         ServiceReport(
             service=name,
-            workers=workers[name],
-            jobs_per_minute=round(completed.get(name, 0) / minutes, 1),
-            queue_depth=None if depths is None else depths.get(name, 0),
+            workers=alive.get(name, 0),
+            jobs_per_minute=rates.get(name, 0.0),
+            queue_depth=None if waiting is None else waiting.get(name),
         )
-        for name in names
+        for name in sorted({*names, *queued})
     )

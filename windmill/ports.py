@@ -115,15 +115,17 @@ class HeartbeatLog(Protocol):
     """The heartbeats, as the monitor reads them."""
 
     def latest(self) -> Sequence[Sighting]:
-        """The latest heartbeat of each worker of the last days."""
+        """The latest heartbeat of each worker of the last days, by service and worker."""
         ...
 
-    def completed(self, seconds: float) -> Mapping[str, int]:
-        """Jobs that each service completed within the last `seconds`."""
+    def completed(self, seconds: float) -> Mapping[str, tuple[int, float]]:
+        """For each service heard of within the last `seconds`: the jobs that it completed in that time, and
+        for how many of these seconds its heartbeats speak."""
         ...
 
     def errors(self, seconds: float) -> Sequence[tuple[str, str, str, int, float]]:
-        """Worker, service, message, count and seconds ago of the errors within the last `seconds`."""
+        """The latest errors within the last `seconds`: worker, service, message, the number of heartbeats
+        that told of it, and how many seconds ago the last one did."""
         ...
 
 

@@ -4,107 +4,197 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
-import threading
-from collections.abc import Callable, Mapping
-from contextlib import closing
+import time
+from collections.abc import Callable, Collection, Mapping
+from contextlib import closing, suppress
 from dataclasses import asdict
-from typing import Any
+from datetime import datetime
+from functools import partial
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from windmill import catalog, wiring
-from windmill.errors import BrokerError, ConfigError
+from windmill.errors import ConfigError, StoreError
 from windmill.model import Sighting
 from windmill.monitoring import FleetReport, Windows, survey
 from windmill.settings import Settings
 
 HELP = """\
-Shows what the workers' heartbeats say: dead workers, jobs per minute and workers of each service, the spread
-over nodes, recent errors, and how many jobs wait in each queue.
+Shows what the workers' heartbeats say: dead workers, recent errors, jobs per minute and workers of each
+service, the spread over nodes, and how many jobs wait in each queue.
 
   monitor_workers.py                          once
   monitor_workers.py --watch                  every 5 seconds, until Ctrl-C
-  monitor_workers.py --json | jq .dead        for scripts
   monitor_workers.py --dead-threshold 2       silent for 2 minutes is dead
+  monitor_workers.py --json | jq .dead        for scripts
+  monitor_workers.py --json --watch 60        a line of JSON every minute
 
-Heartbeats are written when ENABLE_MONITORING=true (see .env.example).
+Heartbeats are written when ENABLE_MONITORING=true (see .env.example). More in docs/monitoring.md.
 Exit status: 0 all well, 1 dead workers or recent errors, 2 cannot tell."""
+
+_JOINER = "\u200d"  # within an emoji of several
+_LONGEST = 300  # characters of an error on the screen; all of it with --json
+_REFUSED = (
+    "monitoring is off: set ENABLE_MONITORING=true, MONITORING_DB_HOST, MONITORING_DB_NAME, "
+    "MONITORING_DB_USER and MONITORING_DB_PASSWORD (.env.example)"
+)
+_NOBODY = "No heartbeats yet. Are workers running (./workers.sh status) with ENABLE_MONITORING=true?"
+
+Look = Callable[[], FleetReport]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    minutes: dict[str, Any] = {"type": float, "metavar": "MIN"}
-    parser.add_argument("--dead-threshold", default=5, help="minutes of silence (default: 5)", **minutes)
-    parser.add_argument("--performance-window", default=5, help="minutes for rates (default: 5)", **minutes)
-    parser.add_argument("--errors-window", default=60, help="minutes for errors (default: 60)", **minutes)
+    for name, default, meaning in (
+        ("--dead-threshold", 5.0, "minutes of silence after which a worker is dead"),
+        ("--performance-window", 5.0, "minutes over which jobs per minute are counted"),
+        ("--errors-window", 60.0, "minutes after which an error is no longer recent"),
+    ):
+        says = f"{meaning} (default: {default:g})"
+        parser.add_argument(name, type=_positive, default=default, metavar="MIN", help=says)
     parser.add_argument(
-        "--watch", nargs="?", type=float, const=5.0, metavar="SEC", help="look again every SEC seconds"
+        "--watch",
+        nargs="?",
+        type=_positive,
+        const=5.0,
+        metavar="SECONDS",
+        help="look again every SECONDS (5 if not said), until Ctrl-C",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON document instead of tables")
+    parser.add_argument("--json", action="store_true", help="a line of JSON instead of tables")
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number, more than 0")
+    return value
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     if not settings.enable_monitoring:
-        raise ConfigError("monitoring is off: set ENABLE_MONITORING=true and MONITORING_DB_* (.env.example)")
+        raise ConfigError(_REFUSED)
     windows = Windows(
         dead=60 * args.dead_threshold,
         performance=60 * args.performance_window,
         errors=60 * args.errors_window,
     )
+    console = Console()
     with closing(wiring.heartbeat_log(settings)) as log:
-        if args.watch:
-            return _watch(lambda: survey(log, _depths(settings), windows), args.watch)
-        report = survey(log, _depths(settings), windows)
-    if args.json:
-        sys.stdout.write(json.dumps(asdict(report), ensure_ascii=False, default=str, indent=1) + "\n")
-    else:
-        Console().print(_screen(report))
-    return 0 if report.well else 1
-
-
-def _depths(settings: Settings) -> Mapping[str, int] | None:
-    """Jobs in each queue; None, with a line that says why, when the broker cannot be asked."""
-    names = (*wiring.services(settings).services, *catalog.STAGES)
-    try:
-        return wiring.queue_depths(settings, dict.fromkeys(names))
-    except BrokerError as error:
-        sys.stderr.write(f"queue depths are unknown: {error}\n")
-        return None
-
-
-def _watch(look: Callable[[], FleetReport], seconds: float) -> int:
-    pause, report = threading.Event(), look()
-    with Live(_screen(report), screen=False, auto_refresh=False) as live:
+        look = partial(survey, log, partial(_depths, settings), windows)
         try:
-            while not pause.wait(seconds):
-                report = look()
-                live.update(_screen(report), refresh=True)
-        except KeyboardInterrupt:
-            live.stop()
+            if args.watch and console.is_terminal and not args.json:
+                return _watch(console, look, args.watch)
+            return _repeat(_print_json if args.json else partial(_print, console), look, args.watch)
+        except StoreError as error:
+            sys.stderr.write(f"windmill monitor: {error}\n")
+            return 2
+
+
+def _depths(settings: Settings, seen: Collection[str]) -> Mapping[str, int]:
+    """Jobs in the queues of the services that were seen, of those in the catalog, and of the stages."""
+    return wiring.queue_depths(
+        settings, dict.fromkeys((*wiring.services(settings).services, *catalog.STAGES, *seen))
+    )
+
+
+def _repeat(show: Callable[[FleetReport], None], look: Look, seconds: float | None) -> int:
+    """Shows one report after the other, or only one where `seconds` is None."""
+    report = look()
+    show(report)
+    with suppress(KeyboardInterrupt):
+        while seconds is not None:
+            time.sleep(seconds)
+            report = look()
+            show(report)
+    return _status(report)
+
+
+def _watch(console: Console, look: Look, seconds: float) -> int:
+    """Keeps one screen up to date, and leaves the last one behind."""
+    report = look()
+    with (
+        Live(_screen(report), console=console, auto_refresh=False, screen=True) as live,
+        suppress(KeyboardInterrupt),
+    ):
+        while True:
+            time.sleep(seconds)
+            report, screen = _looked_again(look, report)
+            live.update(screen, refresh=True)
+    _print(console, report)
+    return _status(report)
+
+
+def _looked_again(look: Look, before: FleetReport) -> tuple[FleetReport, Group]:
+    """The new report and its screen; the one before, and why, while the heartbeats cannot be read."""
+    try:
+        report = look()
+    except StoreError as error:
+        return before, Group(_plain(f"not up to date: {error}"), _screen(before))
+    return report, _screen(report)
+
+
+def _status(report: FleetReport) -> int:
     return 0 if report.well else 1
+
+
+# --- for scripts -----------------------------------------------------------------------------------------
+
+
+def _print_json(report: FleetReport) -> None:
+    document = {"well": report.well, **asdict(report)}
+    sys.stdout.write(json.dumps(document, default=_moment) + "\n")
+    sys.stdout.flush()
+
+
+def _moment(value: object) -> str:
+    if not isinstance(value, datetime):
+        raise TypeError(f"not for JSON: {value!r}")
+    return value.isoformat()
+
+
+# --- for people ------------------------------------------------------------------------------------------
+
+
+def _print(console: Console, report: FleetReport) -> None:
+    console.print(_screen(report))
 
 
 def _screen(report: FleetReport) -> Group:
-    if not report.workers and not report.dead:
-        return Group(
-            Text("No heartbeats yet. Are workers running (./workers.sh status) with ENABLE_MONITORING=true?")
-        )
-    parts = [_services(report), _workers("Workers", report.workers)]
+    """Bad news first: a screen may be too small for all of it."""
+    if not (report.workers or report.dead or report.stopped):
+        return Group(Text(_NOBODY))
+    parts: list[RenderableType] = [_summary(report)]
     if report.dead:
         parts.append(_workers("Dead workers", report.dead))
     if report.errors:
         parts.append(_errors(report))
-    nodes = ", ".join(f"{node}: {count}" for node, count in report.nodes.items())
-    return Group(*parts, Text(f"workers on each node: {nodes or 'none'}"))
+    parts.append(_services(report))
+    if report.depths_unknown:
+        parts.append(_plain(f"queue depths are unknown: {report.depths_unknown}"))
+    if report.nodes:
+        spread = ", ".join(f"{node}: {count}" for node, count in report.nodes.items())
+        parts.append(_plain(f"workers on each node: {spread}"))
+    if report.workers:
+        parts.append(_workers("Workers", report.workers))
+    return Group(*parts)
+
+
+def _summary(report: FleetReport) -> Text:
+    count = f"{len(report.workers)} alive, {len(report.dead)} dead, {len(report.stopped)} stopped"
+    return Text(count, style="green" if report.well else "bold red")
 
 
 def _services(report: FleetReport) -> Table:
     table = _table("Services", "service", "workers", "jobs/min", "queued")
     for one in report.services:
-        depth = "?" if one.queue_depth is None else str(one.queue_depth)
+        depth = "?" if one.queue_depth is None else one.queue_depth
         _row(table, one.service, one.workers, f"{one.jobs_per_minute:g}", depth)
     return table
 
@@ -113,7 +203,6 @@ def _workers(title: str, workers: tuple[Sighting, ...]) -> Table:
     table = _table(title, "worker", "node", "status", "jobs", "jobs/min", "seen")
     for one in workers:
         beat = one.heartbeat
-        seen = f"{one.silent_seconds:.0f} s ago"
         _row(
             table,
             beat.worker_id,
@@ -121,16 +210,22 @@ def _workers(title: str, workers: tuple[Sighting, ...]) -> Table:
             beat.status,
             beat.jobs_completed,
             f"{beat.jobs_per_minute:g}",
-            seen,
+            _ago(one.silent_seconds),
         )
     return table
 
 
 def _errors(report: FleetReport) -> Table:
-    table = _table("Recent errors", "worker", "error", "times", "last")
+    table = _table("Recent errors", "worker", "error", "heartbeats", "last")
     for one in report.errors:
-        _row(table, one.worker_id, one.message, one.count, f"{one.seconds_ago:.0f} s ago")
+        _row(table, one.worker_id, one.message, one.count, _ago(one.seconds_ago))
     return table
+
+
+def _ago(seconds: float) -> str:
+    if seconds < 120:
+        return f"{max(0.0, seconds):.0f} s ago"
+    return f"{seconds / 60:.0f} min ago" if seconds < 7200 else f"{seconds / 3600:.0f} h ago"
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -141,5 +236,11 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _row(table: Table, *cells: object) -> None:
-    """Cells are data, never markup."""
-    table.add_row(*(Text(str(cell)) for cell in cells))
+    table.add_row(*(_plain(cell) for cell in cells))
+
+
+def _plain(value: object) -> Text:
+    """Data, never markup, nor anything else that a terminal would obey."""
+    text = " ".join(str(value).split())
+    cut = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return Text("".join(c if c.isprintable() or c == _JOINER else "�" for c in cut))
