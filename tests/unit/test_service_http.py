@@ -1,0 +1,117 @@
+"""The service door: every answer becomes a reply or the right error, in plain words."""
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
+
+import pytest
+
+from tests.servers.base import free_port
+from windmill.catalog import Service
+from windmill.errors import ServiceBusy, ServiceRejected, ServiceUnavailable
+from windmill.service_http import HttpService
+
+ERROR = b'{"status": "error", "error": {"message": "too dark"}}'
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Answers with the status that the path names; `/slow` waits until the test is over."""
+
+    protocol_version = "HTTP/1.1"
+    over = threading.Event()
+    seen: ClassVar[list[bytes]] = []
+
+    def do_POST(self):
+        self.seen.append(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/slow":
+            self.over.wait(10)
+        self._answer(int(self.path.strip("/")) if self.path != "/slow" else 200)
+
+    def do_GET(self):
+        self._answer(self.server.health)
+
+    def _answer(self, status):
+        self.send_response(status)
+        if status == 429:
+            self.send_header("Retry-After", "17")
+        self.send_header("Content-Length", str(len(ERROR)))
+        self.end_headers()
+        self.wfile.write(ERROR)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def server():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as listening:
+        listening.health = 200
+        thread = threading.Thread(target=listening.serve_forever)
+        thread.start()
+        yield listening
+        Answers.over.set()
+        listening.shutdown()
+        thread.join()
+
+
+def service(server, path, timeout=5.0):
+    entry = Service(name="yolov8", host="127.0.0.1", port=server.server_port, endpoint=path)
+    return HttpService(entry, timeout=timeout)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, ServiceRejected),
+        (413, ServiceRejected),
+        (422, ServiceRejected),
+        (408, ServiceBusy),
+        (425, ServiceBusy),
+        (429, ServiceBusy),
+        (500, ServiceBusy),
+        (502, ServiceBusy),
+        (503, ServiceUnavailable),
+    ],
+)
+def test_a_status_is_the_error_it_stands_for(server, status, kind):
+    with pytest.raises(kind, match=f"yolov8 at http.* answered {status}: too dark") as caught:
+        service(server, f"/{status}").analyze(b"jpeg")
+    assert type(caught.value) is kind
+
+
+def test_a_success_is_the_body_and_the_picture_was_sent(server):
+    assert service(server, "/200").analyze(b"my picture") == ERROR
+    assert b"my picture" in Answers.seen[-1]
+    assert b'name="file"' in Answers.seen[-1]
+
+
+def test_a_caption_is_sent_with_its_picture(server):
+    service(server, "/200").score(b"jpeg", "a wave")
+    assert b'name="caption"' in Answers.seen[-1]
+    assert b"a wave" in Answers.seen[-1]
+
+
+def test_retry_after_is_kept(server):
+    with pytest.raises(ServiceBusy) as caught:
+        service(server, "/429").analyze(b"")
+    assert caught.value.retry_after == 17
+
+
+def test_no_answer_in_time_is_a_timeout(server):
+    with pytest.raises(ServiceUnavailable, match=r"no answer within 0\.05 s \(REQUEST_TIMEOUT\)") as caught:
+        service(server, "/slow", timeout=0.05).analyze(b"")
+    assert caught.value.timed_out
+
+
+def test_a_service_that_is_not_there_is_named_with_its_address():
+    entry = Service(name="blip", host="127.0.0.1", port=free_port())
+    with pytest.raises(ServiceUnavailable, match=f"blip at {entry.url} cannot be reached") as caught:
+        HttpService(entry, timeout=1).analyze(b"")
+    assert not caught.value.timed_out
+    assert not HttpService(entry, timeout=1).healthy()
+
+
+@pytest.mark.parametrize(("status", "well"), [(200, True), (404, True), (500, False), (503, False)])
+def test_health_is_anything_but_a_server_error(server, status, well):
+    server.health = status
+    assert service(server, "/200").healthy() is well
