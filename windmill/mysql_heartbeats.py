@@ -69,7 +69,8 @@ FROM (SELECT service_name, timestamp,
             FROM worker_heartbeats WHERE timestamp > NOW(3) - INTERVAL %s SECOND) AS beats) AS steps
 GROUP BY service_name"""
 _ERRORS = """
-SELECT worker_id, service_name, error_message, COUNT(*), TIMESTAMPDIFF(SECOND, MAX(timestamp), NOW())
+SELECT worker_id, service_name, error_message, COUNT(*),
+       TIMESTAMPDIFF(MICROSECOND, MAX(timestamp), NOW(3)) / 1e6
 FROM worker_heartbeats
 WHERE error_message IS NOT NULL AND timestamp > NOW(3) - INTERVAL %s SECOND
 GROUP BY worker_id, service_name, error_message
