@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -93,6 +94,7 @@ def test_ctrl_c_ends_everything_and_the_next_run_goes_on(photos):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's background ignores it
     )
     data = data_home(photos.parent / "data")
     until(lambda: (data / "logs" / "consensus.log").is_file() or process.poll() is not None, PATIENCE)
