@@ -14,6 +14,7 @@ CREATE TABLE IF NOT EXISTS worker_heartbeats (
     last_job_time  TIMESTAMP(3) NULL DEFAULT NULL,
     queue_depth    BIGINT UNSIGNED NULL,                                -- NULL: the broker was not asked, or did not answer
     error_message  TEXT NULL,
-    KEY worker_heartbeats_worker (worker_id, service_name, id),         -- the latest of each
-    KEY worker_heartbeats_time (timestamp)                              -- the last minutes, and what is too old
+    -- the latest of each worker, and who has been silent; the last minutes, and what is too old
+    KEY worker_heartbeats_worker (worker_id, service_name, node_hostname, timestamp),
+    KEY worker_heartbeats_time (timestamp)
 ) DEFAULT CHARACTER SET utf8mb4;

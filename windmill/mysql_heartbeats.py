@@ -53,9 +53,11 @@ SELECT h.worker_id, h.service_name, h.node_hostname, h.status, h.jobs_completed,
        h.last_job_time, h.queue_depth, h.error_message,
        TIMESTAMPDIFF(MICROSECOND, h.timestamp, NOW(3)) / 1e6
 FROM worker_heartbeats h
-JOIN (SELECT MAX(id) AS id FROM worker_heartbeats GROUP BY worker_id, service_name) AS latest USING (id)
+JOIN (SELECT worker_id, service_name, node_hostname, MAX(timestamp) AS timestamp
+      FROM worker_heartbeats GROUP BY worker_id, service_name, node_hostname) AS latest
+USING (worker_id, service_name, node_hostname, timestamp)
 WHERE h.timestamp > NOW() - INTERVAL %s DAY
-ORDER BY h.service_name, h.worker_id"""
+ORDER BY h.id"""
 # A worker's count begins anew when it does, under the same id if WORKER_ID is set.
 _COMPLETED = """
 SELECT service_name, SUM(jobs), TIMESTAMPDIFF(MICROSECOND, MIN(timestamp), MAX(timestamp)) / 1e6
@@ -116,7 +118,9 @@ class MySQLHeartbeats:
         """See `ports.HeartbeatLog`."""
         with self._cursor(_PATIENCE) as cursor:
             cursor.execute(_LATEST, (_KEPT_DAYS,))
-            return [_sighting(row) for row in cursor.fetchall()]
+            # One worker may have moved to another node, or written twice in a millisecond.
+            latest = {row[1::-1]: row for row in cursor.fetchall()}  # by service and worker
+        return [_sighting(row) for _, row in sorted(latest.items())]
 
     def completed(self, seconds: float) -> dict[str, tuple[int, float]]:
         """See `ports.HeartbeatLog`."""

@@ -146,6 +146,13 @@ def test_the_monitor_reads_a_window_through_the_index(query, past, rows):
     assert [row[5] for row in plan] == ["worker_heartbeats_time"]
 
 
+def test_the_query_for_silent_workers_reads_nothing_but_an_index(rows, past):
+    for n in range(300):
+        past(n)
+    plan = rows(f"EXPLAIN {SILENT}")
+    assert (plan[0][5], "Using index" in plan[0][9]) == ("worker_heartbeats_worker", True)
+
+
 def test_the_latest_of_each_worker_is_found_through_the_index(rows, log):
     for _ in range(300):
         log.write(BEAT)
@@ -168,6 +175,15 @@ def test_old_rows_that_cannot_be_deleted_are_no_reason_not_to_beat(log, monkeypa
     log.write(BEAT)
     assert len(log.latest()) == 1
     assert "not deleted" in caplog.text
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_the_queries_of_the_manual_run(number, log, rows):
+    log.write(replace(BEAT, error_message="torn.jpg"))
+    manual = (ROOT / "docs/monitoring.md").read_text("utf-8")
+    queries = manual.split("```sql\n")[1].split("```")[0].split(";")
+    assert len(queries) == 4
+    assert len(rows(queries[number].strip())) == (0, 1, 1)[number]
 
 
 def test_everything_works_in_the_strict_modes_of_mysql_8(settings, rows, mariadb_server):
@@ -204,6 +220,12 @@ def test_two_services_under_one_worker_id_are_two_workers(log):
     log.write(BEAT)
     log.write(replace(BEAT, service_name="ocr"))
     assert [one.heartbeat.service_name for one in log.latest()] == ["blip", "ocr"]
+
+
+def test_a_worker_that_moved_to_another_node_is_one_worker(log, past):
+    past(60, status=Health.STARTING)
+    log.write(replace(BEAT, node_hostname="b"))
+    assert [one.heartbeat.node_hostname for one in log.latest()] == ["b"]
 
 
 def test_completed_jobs_are_steps_within_the_window_and_survive_a_restart(log, past):

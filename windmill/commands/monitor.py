@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime
 from functools import partial
@@ -86,7 +87,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         errors=60 * args.errors_window,
     )
     console = Console()
-    with closing(wiring.heartbeat_log(settings)) as log:
+    with _quiet(), closing(wiring.heartbeat_log(settings)) as log:
         look = partial(survey, log, partial(_depths, settings), windows)
         try:
             if args.watch and console.is_terminal and not args.json:
@@ -95,6 +96,18 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         except StoreError as error:
             sys.stderr.write(f"windmill monitor: {error}\n")
             return 2
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No log lines across the screen: the report itself says what fails."""
+    logger = logging.getLogger("windmill")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _depths(settings: Settings, seen: Collection[str]) -> Mapping[str, int]:
