@@ -107,7 +107,7 @@ class HeartbeatSink(Protocol):
     """Where heartbeats go."""
 
     def write(self, heartbeat: Heartbeat) -> None:
-        """Raises `StoreUnavailable`."""
+        """Raises `StoreUnavailable`, `StoreError` or `ConfigError`; never waits long."""
         ...
 
 

@@ -1,0 +1,1 @@
+"""What Windmill costs, measured on real servers. Figures are in bench/README.md."""
