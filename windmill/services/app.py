@@ -6,25 +6,27 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import anyio
 import anyio.to_thread
 from starlette.applications import Starlette
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from windmill.errors import ImageError, ImageTooLargeError
 from windmill.services import door
-from windmill.services.base import Model, Photo, Prediction
+from windmill.services.base import Model, Prediction
+from windmill.services.inference import Inference
 
 log = logging.getLogger(__name__)
 
-_OVERHEAD = 10_000  # bytes that a multipart body may have beside its file
+_ENDPOINTS = ("/v3/analyze", "/analyze")
+_IN_HAND = 2  # decoded photos, up to 150 MB each: one is looked at while the next is decoded
+_FETCHING = 8  # addresses read at once
 
 
 class ServiceApp:
@@ -32,27 +34,35 @@ class ServiceApp:
 
     def __init__(self, name: str, model: Model, *, file_root: Path | None = None) -> None:
         self._name = name
-        self._model = model
+        self._inference = Inference(name, model)
         self._file_root = file_root
-        self._inference = ThreadPoolExecutor(1, thread_name_prefix=name)
-        endpoints = ("/v3/analyze", "/analyze")
+        self._in_hand = asyncio.Semaphore(_IN_HAND)
+        self._fetching = anyio.CapacityLimiter(_FETCHING)
         self.asgi = Starlette(
             routes=[
-                *(Route(path, self._analyze, methods=["GET", "POST"]) for path in endpoints),
+                *(Route(path, self._analyze, methods=["GET", "POST"]) for path in _ENDPOINTS),
                 Route("/health", self._health),
             ],
-            exception_handlers={HTTPException: self._refused, Exception: self._broken},
+            exception_handlers={
+                HTTPException: self._refused,
+                ClientDisconnect: self._gone,
+                Exception: self._broken,
+            },
         )
 
     async def _health(self, _: Request) -> JSONResponse:
-        return JSONResponse({"status": "healthy", "service": self._name, "model": self._model.info})
+        works = await self._inference.works()
+        body = {
+            "status": "healthy" if works else "broken",
+            "service": self._name,
+            "model": self._inference.info,
+        }
+        return JSONResponse(body, 200 if works else 503)
 
     async def _analyze(self, request: Request) -> JSONResponse:
         started = time.perf_counter()
         try:
-            name, data = await self._received(request)
-            photo = await anyio.to_thread.run_sync(door.photo, name, data)
-            predictions = await self._predict(photo)
+            predictions = await self._look(*await self._received(request))
         except ImageTooLargeError as exc:
             return self._error(413, str(exc), started)
         except ImageError as exc:
@@ -63,19 +73,18 @@ class ServiceApp:
         """The image's name and bytes, by whichever of the three ways it came."""
         if "url" in request.query_params:
             url = request.query_params["url"]
-            return url, await anyio.to_thread.run_sync(door.from_url, url)
+            return url, await anyio.to_thread.run_sync(door.from_url, url, limiter=self._fetching)
         if "file" in request.query_params:
             path = request.query_params["file"]
             return path, await anyio.to_thread.run_sync(door.from_path, path, self._file_root)
         if request.method != "POST":
             raise ImageError("no image: POST it as field `file`, or name it as ?url= or ?file=")
-        if int(request.headers.get("content-length", 0)) > door.MOST_BYTES + _OVERHEAD:
-            raise ImageTooLargeError(f"the upload is larger than {door.MOST_BYTES / 1e6:g} MB")
-        return await _uploaded(request)
+        return await door.uploaded(request)
 
-    async def _predict(self, photo: Photo) -> Sequence[Prediction]:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._inference, self._model.predict, photo)
+    async def _look(self, name: str, data: bytes) -> Sequence[Prediction]:
+        async with self._in_hand:
+            photo = await anyio.to_thread.run_sync(door.photo, name, data)
+            return await self._inference.predict(photo)
 
     def _reply(self, predictions: Sequence[Prediction], started: float) -> JSONResponse:
         return JSONResponse(
@@ -83,7 +92,7 @@ class ServiceApp:
                 "service": self._name,
                 "status": "success",
                 "predictions": list(predictions),
-                "metadata": {"processing_time": _since(started), "model_info": self._model.info},
+                "metadata": {"processing_time": _since(started), "model_info": self._inference.info},
             }
         )
 
@@ -100,17 +109,12 @@ class ServiceApp:
     async def _refused(self, _: Request, exc: Any) -> JSONResponse:
         return self._error(exc.status_code, str(exc.detail), time.perf_counter())
 
+    async def _gone(self, _: Request, __: Exception) -> JSONResponse:
+        return self._error(400, "the upload ended before its end", time.perf_counter())
+
     async def _broken(self, _: Request, exc: Exception) -> JSONResponse:
         log.error("%s: nobody foresaw this", self._name, exc_info=exc)
         return self._error(500, f"internal error: {type(exc).__name__}", time.perf_counter())
-
-
-async def _uploaded(request: Request) -> tuple[str, bytes]:
-    async with request.form(max_files=1) as form:
-        file = form.get("file")
-        if not isinstance(file, UploadFile):
-            raise ImageError("no image: POST it as multipart field `file`")
-        return file.filename or "upload", await file.read()
 
 
 def _since(started: float) -> float:

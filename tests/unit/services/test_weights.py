@@ -48,7 +48,7 @@ def test_a_wrong_hash_is_refused_with_both(cached):
 
 def test_without_a_network_it_says_which_file_to_put_where(cached, monkeypatch):
     def refuse(command, **_):
-        raise subprocess.CalledProcessError(1, command, stderr=b"ERROR: no network\n")
+        raise subprocess.CalledProcessError(1, command, stderr="ERROR: no network\n")
 
     monkeypatch.setattr(subprocess, "run", refuse)
     with pytest.raises(ConfigError, match=r"no network.*put small/model\.onnx") as caught:
@@ -59,7 +59,7 @@ def test_without_a_network_it_says_which_file_to_put_where(cached, monkeypatch):
 def test_a_conversion_is_made_once(cached):
     put(cached, b"weights")
     made = []
-    paths = {weights.derived("small", lambda _: made.append(1) or b"onnx") for _ in range(2)}
+    paths = {weights.derived("small", "recipe", lambda _: made.append(1) or b"onnx") for _ in range(2)}
     assert len(made) == len(paths) == 1
 
 

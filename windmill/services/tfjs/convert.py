@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from windmill.services.tfjs.context import TYPES
 from windmill.services.tfjs.graph import Array, Graph, Node, read
-from windmill.services.tfjs.operators import FOLDS, OPERATORS, TYPES
+from windmill.services.tfjs.operators import FOLDS, OPERATORS
 
 _OPSET, _IR_VERSION = 13, 8
 
