@@ -37,20 +37,26 @@ def serve(ports: Mapping[str, int], host: str, *, file_root: Path | None = None)
     Ports are taken before anything is loaded, and answered once all is. Raises `ConfigError`.
     """
     cv2.setNumThreads(onnx_session.THREADS)
-    sockets = {name: _bind(name, host, port) for name, port in ports.items()}
-    apps = {name: _loaded(name, file_root) for name in ports}
-    for name, bound in sockets.items():
-        with _naming(name, host, ports[name]):
-            bound.listen()  # only this finds that another, still loading like us, was faster
-    asyncio.run(_serve_all(apps, sockets))
+    with contextlib.ExitStack() as open_sockets:
+        sockets = {}
+        for name, port in ports.items():
+            with _naming(name, host, port):
+                sockets[name] = open_sockets.enter_context(_bound(host, port))
+        apps = {name: _loaded(name, file_root) for name in ports}
+        for name, bound in sockets.items():
+            with _naming(name, host, ports[name]):
+                bound.listen()  # only this finds that another, which was loading like us, was faster
+        asyncio.run(_serve_all(apps, sockets))
 
 
-def _bind(name: str, host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+def _bound(host: str, port: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    with _naming(name, host, port):
+    try:
         bound.bind((host, port))
+    except OSError:
+        bound.close()
+        raise
     return bound
 
 

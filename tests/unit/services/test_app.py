@@ -1,0 +1,182 @@
+"""One service over real HTTP with a model made here: the contract's shapes, limits, and health."""
+
+import io
+import socket
+import threading
+from contextlib import contextmanager
+
+import pytest
+import requests
+import uvicorn
+from PIL import Image as Pictures
+
+from tests.waiting import until
+from windmill.services.app import ServiceApp
+
+SEEN = {"label": "thing", "confidence": 0.5, "emoji": "📦", "bbox": {"x": 0, "y": 0, "width": 1, "height": 1}}
+
+
+class Stub:
+    """Sees one thing in everything; fails while told to."""
+
+    info = {"framework": "none", "name": "stub", "version": "1", "sha256": "0" * 64}  # noqa: RUF012
+
+    def __init__(self):
+        self.failing = False
+        self.sizes = []
+
+    def predict(self, photo):
+        if self.failing:
+            raise RuntimeError("the secret path is /home/someone")
+        self.sizes.append((photo.width, photo.height))
+        return [SEEN]
+
+
+@contextmanager
+def serving(model, **options):
+    config = uvicorn.Config(ServiceApp("stub", model, **options).asgi, log_config=None, lifespan="off")
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        until(lambda: server.started, 10)
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(10)
+
+
+@pytest.fixture
+def stub():
+    return Stub()
+
+
+@pytest.fixture
+def url(stub, tmp_path):
+    (tmp_path / "photo.png").write_bytes(picture())
+    with serving(stub, file_root=tmp_path) as address:
+        yield address
+
+
+def picture(size=(4, 3), mode="RGB", **options):
+    file = io.BytesIO()
+    Pictures.new(mode, size).save(file, "PNG", **options)
+    return file.getvalue()
+
+
+def post(url, data, path="/v3/analyze"):
+    return requests.post(url + path, files={"file": ("photo.png", data)}, timeout=20)
+
+
+def refused(response, status):
+    """The message of an answer that has the contract's error shape."""
+    body = response.json()
+    assert response.status_code == status
+    assert (body["service"], body["status"], body["predictions"]) == ("stub", "error", [])
+    assert body["metadata"]["processing_time"] >= 0
+    return body["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/v3/analyze", "/analyze"])
+def test_a_reply_has_the_contracts_shape(url, path):
+    response = post(url, picture(), path)
+    body = response.json()
+    assert response.status_code == 200
+    assert (body["service"], body["status"], body["predictions"]) == ("stub", "success", [SEEN])
+    assert body["metadata"]["processing_time"] > 0
+    assert body["metadata"]["model_info"] == Stub.info
+
+
+def test_a_path_under_the_root_is_read(url):
+    assert requests.get(f"{url}/v3/analyze?file=photo.png", timeout=20).json()["predictions"] == [SEEN]
+
+
+def test_a_model_sees_upright_pixels(url, stub):
+    exif = Pictures.Exif()
+    exif[0x0112] = 6  # lies on its side
+    post(url, picture((40, 30), exif=exif))
+    assert stub.sizes == [(30, 40)]
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", picture()[:40]])
+def test_what_is_no_image_is_400(url, data):
+    assert refused(post(url, data), 400)
+
+
+def test_too_many_pixels_are_413_before_they_are_decoded(url, stub):
+    bomb = picture((8000, 7000), "1")
+    assert "50 megapixels" in refused(post(url, bomb), 413)
+    assert stub.sizes == []
+
+
+def chunks(megabytes):
+    yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n'
+    for _ in range(megabytes):
+        yield bytes(1_000_000)
+    yield b"\r\n--b--\r\n"
+
+
+@pytest.mark.parametrize(
+    "send", [chunks, lambda megabytes: b"".join(chunks(megabytes))], ids=["chunked", "whole"]
+)
+@pytest.mark.parametrize("kind", ["multipart/form-data; boundary=b", "image/png"])
+def test_too_many_bytes_are_413_and_their_sender_gets_to_read_it(url, send, kind):
+    response = requests.post(f"{url}/v3/analyze", data=send(100), headers={"Content-Type": kind}, timeout=20)
+    assert "32 MB" in refused(response, 413)
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=b", "image/png"])
+def test_a_body_that_is_no_form_is_400(url, kind):
+    response = requests.post(f"{url}/v3/analyze", data=b"what", headers={"Content-Type": kind}, timeout=20)
+    assert refused(response, 400)
+
+
+def test_a_field_of_another_name_is_400(url):
+    response = requests.post(f"{url}/v3/analyze", files={"image": picture()}, timeout=20)
+    assert "field `file`" in refused(response, 400)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/nothing", 404), ("PUT", "/v3/analyze", 405)]
+)
+def test_other_refusals_have_the_shape_too(url, method, path, status):
+    assert refused(requests.request(method, url + path, timeout=20), status)
+
+
+def test_an_upload_that_breaks_off_is_no_failure(url, stub, caplog):
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as sender:
+        sender.sendall(
+            b"POST /analyze HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n"
+            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+        )
+    assert post(url, picture()).status_code == 200
+    assert "nobody foresaw" not in caplog.text
+
+
+def test_a_failing_model_is_500_and_tells_no_secrets(url, stub):
+    stub.failing = True
+    assert refused(post(url, picture()), 500) == "internal error: RuntimeError"
+
+
+def test_health_is_503_while_the_model_is_broken_and_heals_with_it(url, stub):
+    def health():
+        response = requests.get(f"{url}/health", timeout=20)
+        return response.status_code, response.json()["status"]
+
+    assert health() == (200, "healthy")
+    stub.failing = True
+    for _ in range(3):
+        post(url, picture())
+    assert health() == (503, "broken")
+    stub.failing = False
+    assert health() == (200, "healthy")
+
+
+def test_three_bad_photos_do_not_make_a_model_broken(url, stub):
+    stub.failing = True
+    for _ in range(3):
+        post(url, picture())
+    stub.failing = False
+    assert requests.get(f"{url}/health", timeout=20).status_code == 200

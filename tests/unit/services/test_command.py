@@ -1,0 +1,79 @@
+"""`windmill serve`: what the command line may say."""
+
+import argparse
+import socket
+
+import pytest
+
+from windmill.errors import ConfigError
+from windmill.services import command, registry, server
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """What `serve` was called with."""
+    calls = []
+    monkeypatch.setattr(
+        server, "serve", lambda ports, host, *, file_root: calls.append((ports, host, file_root))
+    )
+    return calls
+
+
+def run(*words):
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return command.run(parser.parse_args(words))
+
+
+@pytest.mark.parametrize(
+    ("words", "ports"),
+    [
+        (["colors", "face"], {"colors": 7770, "face": 7772}),
+        (["colors=9000", "face"], {"colors": 9000, "face": 7772}),
+        (["face", "--port", "9000"], {"face": 9000}),
+        (["face", "--port", "0"], {"face": 0}),
+        (["face=0", "colors=0"], {"face": 0, "colors": 0}),
+        (["all"], {name: registry.port(name) for name in registry.MODELS}),
+    ],
+)
+def test_each_service_gets_its_port(served, words, ports):
+    assert run(*words) == 0
+    assert served == [(ports, "127.0.0.1", None)]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "which services"),
+        (["blip"], "blip: no reference service"),
+        (["colors", "face", "--port", "9000"], "single service"),
+        (["colors", "colors=9000"], "colors: named twice"),
+        (["colors=9000", "face=9000"], "face: port 9000 is already for colors"),
+        (["colors=70000"], "70000"),
+        (["colors="], "no port"),
+        (["colors", "--port", "99999"], "99999"),
+    ],
+)
+def test_what_makes_no_sense_is_said(served, words, said):
+    with pytest.raises(ConfigError, match=said):
+        run(*words)
+    assert served == []
+
+
+def test_the_list_names_every_service(capsys):
+    assert run("--list") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(registry.MODELS)
+
+
+@pytest.fixture
+def port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def test_a_port_that_another_took_while_we_loaded_is_named(monkeypatch, port):
+    with server._bound("127.0.0.1", port) as rival:
+        monkeypatch.setattr(server, "_loaded", lambda *_: rival.listen())
+        with pytest.raises(ConfigError, match=rf"colors: cannot listen on 127\.0\.0\.1:{port}"):
+            server.serve({"colors": port}, "127.0.0.1")
