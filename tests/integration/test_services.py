@@ -93,9 +93,10 @@ def test_a_reply_names_its_model_and_fingerprint(ports):
     assert len(metadata["model_info"]["sha256"]) == 64
 
 
-def test_all_orientations_give_the_same_boxes(ports, shared_data):
+@pytest.mark.parametrize("name", ["nanodet", "ssdlite", "centernet", "face"])
+def test_all_orientations_give_the_same_boxes(ports, shared_data, name):
     found = [
-        ask(ports, "nanodet", (shared_data / "orientation" / f"Landscape_{n}.jpg").read_bytes()).detections
+        ask(ports, name, (shared_data / "orientation" / f"Landscape_{n}.jpg").read_bytes()).detections
         for n in range(1, 9)
     ]
     for other in found[1:]:
@@ -103,12 +104,42 @@ def test_all_orientations_give_the_same_boxes(ports, shared_data):
         assert all(iou(a.box, b.box) > 0.9 for a, b in zip(found[0], other, strict=True))
 
 
-def test_hostile_files_are_answered_and_kill_nothing(ports, shared_data):
+@pytest.mark.parametrize("name", NAMES)
+def test_hostile_files_are_answered_and_kill_nothing(ports, shared_data, name):
     for path in sorted((shared_data / "hostile").iterdir()):
-        response = post(ports["colors"], path.read_bytes())
+        response = post(ports[name], path.read_bytes())
         assert response.status_code in (200, 400, 413), path.name
         assert response.json()["status"] == ("success" if response.status_code == 200 else "error")
-    assert healthy(ports["colors"])
+    assert healthy(ports[name])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [(1, 1), (1, 9000), (9000, 1)], ids=str)
+def test_odd_sizes_are_pictures_too(ports, name, size):
+    file = io.BytesIO()
+    Pictures.new("RGB", size).save(file, "PNG")
+    assert post(ports[name], file.getvalue()).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["nanodet", "ssdlite", "centernet"])
+def test_detectors_find_the_person_in_most_photos_and_stay_inside(ports, shared_data, name):
+    """Each photo holds exactly one person, often small or cut off."""
+    photos = sorted((shared_data / "coco-photos").glob("*.jpg"))[:20]
+    found = 0
+    for path in photos:
+        boxes = post(ports[name], path.read_bytes()).json()["predictions"]
+        found += "person" in {box["label"] for box in boxes}
+        with Pictures.open(path) as picture:
+            assert all(inside(box["bbox"], *picture.size) for box in boxes)
+    assert found > len(photos) / 2
+
+
+def inside(box, width, height):
+    return (
+        all(isinstance(value, int) and value >= 0 for value in box.values())
+        and 0 < box["width"] <= width - box["x"]
+        and 0 < box["height"] <= height - box["y"]
+    )
 
 
 def test_what_is_no_image_gets_the_error_shape(ports):

