@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from windmill import catalog
-from windmill.core import wire
+from windmill import catalog, parking
+from windmill.core import retrying, wire
 from windmill.errors import (
     BadReply,
     ConfigError,
@@ -37,6 +37,13 @@ from windmill.runner import Limits, Runner
 from windmill.writing import Recompute, Save
 
 PATIENCE = 5.0  # seconds after which a test that waits for an event has failed
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    """Waits between looks at what is down are short."""
+    for module in (parking, retrying):
+        monkeypatch.setattr(module, "backoff", lambda *_, **__: 0.005)
 
 
 class Queue:
