@@ -51,8 +51,9 @@ def _box(
     above = top - height - pad
     at = (left, above if above >= 0 else top)
     draw.rectangle((*at, at[0] + width + pad, at[1] + height + pad), fill=colour)
-    dark = sum(colour) > 380
-    draw.text((at[0] + line, at[1] + line), caption, fill="black" if dark else "white", font=font)
+    red, green, blue = colour
+    bright = 0.299 * red + 0.587 * green + 0.114 * blue > 130  # luma, ITU-R BT.601
+    draw.text((at[0] + line, at[1] + line), caption, fill="black" if bright else "white", font=font)
 
 
 def _scaled(box: Box, scale: float) -> tuple[float, float, float, float]:

@@ -14,7 +14,7 @@ from windmill.errors import ConfigError
 from windmill.settings import Settings
 
 # Photographs in the two packages; the rest of their images are charts, textures and slides.
-_SKIMAGE = "astronaut.png camera.png chelsea.png clock_motion.png coffee.png coins.png motorcycle_left.png"
+_SKIMAGE = "astronaut.png camera.png chelsea.png coffee.png coins.png motorcycle_left.png"
 _PHOTOS = {
     "skimage": ("data", f"{_SKIMAGE} rocket.jpg"),
     "sklearn": ("datasets/images", "china.jpg flower.jpg"),
