@@ -16,7 +16,6 @@ from windmill.settings import Settings
 
 MOST_BYTES = 32_000_000
 _OVERHEAD = 10_000  # bytes that a multipart body may have beside its file
-_SWALLOWED = 256_000_000  # bytes of a body that is too large which are taken in and thrown away
 _NO_IMAGE = "no image: POST it as multipart field `file`"
 _FILES = ImageFiles(Settings(max_image_mb=MOST_BYTES / 1e6, max_image_megapixels=50))
 
@@ -70,18 +69,7 @@ def _bounded(receive: Receive, most: int) -> Receive:
         message = await receive()
         seen += len(message.get("body", b""))
         if seen > most:
-            await _swallow(receive, message, seen)
             raise ImageTooLargeError(f"the upload is larger than {MOST_BYTES / 1e6:g} MB")
         return message
 
     return bounded
-
-
-async def _swallow(receive: Receive, message: Message, seen: int) -> None:
-    """Takes in the rest of a body, within reason.
-
-    Who is hung up on in the middle of sending sees a lost connection, not our 413, and tries again.
-    """
-    while message.get("more_body") and seen < _SWALLOWED:
-        message = await receive()
-        seen += len(message.get("body", b""))

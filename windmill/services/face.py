@@ -21,6 +21,7 @@ class YuNet:
 
     def __init__(self) -> None:
         source = weights.fetch("face")
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # else it warns of what nobody set
         self._detector = cv2.FaceDetectorYN.create(
             str(source.folder / next(iter(source.files))), "", (320, 320), _THRESHOLD
         )
