@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
+import stat
+import struct
 import threading
+import time
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import pillow_heif
 import requests
-from PIL import ExifTags, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, UnidentifiedImageError
 from PIL import Image as Pictures
 
 from windmill.errors import ImageError, ImageTooLargeError
@@ -21,15 +24,39 @@ from windmill.model import Image
 from windmill.settings import Settings
 
 pillow_heif.register_heif_opener()
-Pictures.MAX_IMAGE_PIXELS = None  # our own limit is checked first, and is an error rather than a warning
+# Our own limit is checked before anything is decoded; Pillow's guards what its plugins set aside before that.
+# It refuses twice this number: more than MAX_IMAGE_MEGAPIXELS can be.
+Pictures.MAX_IMAGE_PIXELS = 500_000_000
+warnings.filterwarnings("ignore", category=Pictures.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # odd EXIF: the pixels are fine
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF")
-_AS_IS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")  # what every service reads
+# What every service reads; MPO is how phones write JPEG.
+_AS_IS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP")
+_DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")  # greys with more than 8 bits
 _QUALITY = 95
+_MOST_EXIF = 65_000  # bytes that a JPEG has room for
+_UNWRITABLE = (AttributeError, LookupError, OverflowError, TypeError, ValueError, struct.error)
 _KEPT = 4  # decoded images that a worker keeps: the boxes of one image come one after another
-_URL_TIMEOUT = 30.0  # seconds
+_STRIPES = 16
+_URL_TIMEOUT = 30.0  # seconds without a byte
+_URL_PATIENCE = 120.0  # seconds for all bytes: a sender that drips must not keep a thread
 _CHUNK = 1 << 16
+
+# EXIF 2.32, 4.6.4 A: what the tag Orientation says has to be done.
+_TURNS = {
+    2: Pictures.Transpose.FLIP_LEFT_RIGHT,
+    3: Pictures.Transpose.ROTATE_180,
+    4: Pictures.Transpose.FLIP_TOP_BOTTOM,
+    5: Pictures.Transpose.TRANSPOSE,
+    6: Pictures.Transpose.ROTATE_270,
+    7: Pictures.Transpose.TRANSVERSE,
+    8: Pictures.Transpose.ROTATE_90,
+}
+_REMEDIES: Mapping[type[OSError], str] = {
+    FileNotFoundError: "; is it on this machine too?",
+    PermissionError: "; may this user read it?",
+}
 
 Value = TypeVar("Value")
 
@@ -42,6 +69,7 @@ class ImageFiles:
         self._most_pixels = int(settings.max_image_megapixels * 1_000_000)
         self._decoded: OrderedDict[int, Pictures.Image] = OrderedDict()
         self._lock = threading.Lock()
+        self._turns = tuple(threading.Lock() for _ in range(_STRIPES))
 
     def read(self, image: Image) -> bytes:
         """The file as it is. Raises `ImageError`."""
@@ -70,21 +98,34 @@ class ImageFiles:
         return self._examine(name, _sized(name, data, self._most_bytes), _decode)
 
     def inspect(self, name: str, data: bytes) -> tuple[int, int]:
-        """Upright width and height in pixels, from the header alone. Raises `ImageError`."""
+        """Upright width and height in pixels, from the header if it tells. Raises `ImageError`."""
         return self._examine(name, data, _upright_size)
 
     def _picture(self, image: Image) -> Pictures.Image:
-        """Decoded, upright, in RGB."""
+        """Decoded, upright, in RGB; threads that want the same image wait for the one that decodes it."""
+        with self._turns[image.image_id % _STRIPES]:
+            picture = self._remembered(image.image_id)
+            if picture is None:
+                picture = self.decode(_name(image), self.read(image))
+                self._remember(image.image_id, picture)
+            return picture
+
+    def _remembered(self, image_id: int) -> Pictures.Image | None:
         with self._lock:
-            if image.image_id in self._decoded:
-                self._decoded.move_to_end(image.image_id)
-                return self._decoded[image.image_id]
-        picture = self.decode(_name(image), self.read(image))
+            if image_id in self._decoded:
+                self._decoded.move_to_end(image_id)
+            return self._decoded.get(image_id)
+
+    def _remember(self, image_id: int, picture: Pictures.Image) -> None:
+        """Keeps a few, which together are no larger than one image may be."""
         with self._lock:
-            self._decoded[image.image_id] = picture
-            if len(self._decoded) > _KEPT:
+            self._decoded[image_id] = picture
+            while len(self._decoded) > 1 and (len(self._decoded) > _KEPT or self._pixels > self._most_pixels):
                 self._decoded.popitem(last=False)
-        return picture
+
+    @property
+    def _pixels(self) -> int:
+        return sum(one.width * one.height for one in self._decoded.values())
 
     def _examine(self, name: str, data: bytes, look: Callable[[Pictures.Image], Value]) -> Value:
         """What `look` makes of the opened picture, whose size was checked before anything is decoded."""
@@ -97,39 +138,66 @@ class ImageFiles:
 
 
 def read_file(path: Path, most: int) -> bytes:
-    """The bytes of a file of at most `most` bytes. Raises `ImageError`."""
+    """The bytes of a regular file of at most `most` bytes. Raises `ImageError`."""
     try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
+            raise ImageError(f"{path}: not a file but a pipe, a socket or a device")  # may be read for ever
+        if about.st_size > most:
+            raise _too_large(str(path), most)
         with path.open("rb") as file:
             data = file.read(most + 1)
     except OSError as exc:
-        raise ImageError(f"{path}: cannot read it: {exc.strerror}; is it on this machine too?") from exc
+        remedy = _REMEDIES.get(type(exc), "")
+        raise ImageError(f"{path}: cannot read it: {exc.strerror}{remedy}") from exc
+    except ValueError as exc:  # a NUL or half a surrogate pair
+        raise ImageError(f"{str(path)!r:.200}: no file can be called that: {exc}") from exc
     return _sized(str(path), data, most)
 
 
-def read_url(url: str, most: int, *, redirects: bool = True) -> bytes:
+def read_url(url: str, most: int) -> bytes:
     """The body at an http or https address, of at most `most` bytes. Raises `ImageError`."""
-    if not url.startswith(("http://", "https://")):
+    if not url.lower().startswith(("http://", "https://")):
         raise ImageError(f"{url}: expected http:// or https://")
     try:
-        with requests.get(url, timeout=_URL_TIMEOUT, stream=True, allow_redirects=redirects) as response:
+        with requests.get(url, timeout=_URL_TIMEOUT, stream=True) as response:
             if response.status_code != requests.codes.ok:
-                raise ImageError(f"{url}: the server answered {response.status_code}")
-            data = b""
-            for chunk in response.iter_content(_CHUNK):
-                data += chunk
-                if len(data) > most:
-                    break
-    except requests.RequestException as exc:
-        raise ImageError(f"{url}: cannot fetch it: {exc}") from exc
-    return _sized(url, data, most)
+                raise ImageError(f"{url}: the server answered {response.status_code} {response.reason}")
+            return _sized(url, _body(url, response, most), most)
+    except (requests.RequestException, ValueError) as exc:  # ValueError: of urllib3, for odd hosts
+        raise ImageError(f"{url}: cannot fetch it: {_reason(exc)}") from exc
+
+
+def _body(url: str, response: requests.Response, most: int) -> bytes:
+    """What the server sends, up to a little more than `most` bytes."""
+    deadline = time.monotonic() + _URL_PATIENCE
+    data = bytearray()
+    for chunk in response.iter_content(_CHUNK):
+        data += chunk
+        if len(data) > most:
+            break
+        if time.monotonic() > deadline:
+            raise ImageError(f"{url}: not all there after {_URL_PATIENCE:g} s")
+    return bytes(data)
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the objects that it went through."""
+    first = error.args[0] if error.args else None
+    text = str(getattr(first, "reason", None) or error)
+    return text.partition("): ")[2] or text
 
 
 def _sized(name: str, data: bytes, most: int) -> bytes:
     if not data:
         raise ImageError(f"{name}: the file is empty")
     if len(data) > most:
-        raise ImageTooLargeError(f"{name}: the file is larger than {most / 1e6:g} MB (MAX_IMAGE_MB)")
+        raise _too_large(name, most)
     return data
+
+
+def _too_large(name: str, most: int) -> ImageTooLargeError:
+    return ImageTooLargeError(f"{name}: the file is larger than {most / 1e6:g} MB (MAX_IMAGE_MB)")
 
 
 @contextmanager
@@ -146,29 +214,71 @@ def _translating(name: str) -> Iterator[None]:
     except UnidentifiedImageError as exc:
         formats = ", ".join(FORMATS)
         raise ImageError(f"{name}: not an image that Windmill reads ({formats})") from exc
+    except Pictures.DecompressionBombError as exc:
+        raise ImageTooLargeError(f"{name}: too many pixels (MAX_IMAGE_MEGAPIXELS): {exc}") from exc
     except Exception as exc:
         raise ImageError(f"{name}: damaged: {exc or type(exc).__name__}") from exc
 
 
+def _orientation(picture: Pictures.Image) -> int:
+    """1 to 8 as in EXIF; 1 for whatever else stands there."""
+    value = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    return value if value in _TURNS else 1
+
+
 def _upright_size(picture: Pictures.Image) -> tuple[int, int]:
-    turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-    return (picture.height, picture.width) if turned else (picture.width, picture.height)
+    width, height = picture.size
+    if picture.format == "TIFF":  # whose size is turned or not, as Pillow's version will have it
+        exif = picture.getexif()
+        width, height = exif[ExifTags.Base.ImageWidth], exif[ExifTags.Base.ImageLength]
+    return (height, width) if _orientation(picture) >= 5 else (width, height)
 
 
 def _upright_file(picture: Pictures.Image, data: bytes) -> bytes:
-    if picture.format in _AS_IS and picture.getexif().get(ExifTags.Base.Orientation, 1) in (0, 1):
+    if picture.format in _AS_IS and picture.mode not in _DEEP and _orientation(picture) == 1:
+        picture.draft("L", (1, 1))  # of a JPEG, the eighth part that shows as well whether it is whole
         picture.load()  # a truncated file is found here and named, not by each service in its own way
         return data
-    upright = ImageOps.exif_transpose(picture)
-    return _jpeg(_opaque(upright), exif=upright.getexif(), icc=picture.info.get("icc_profile"))
+    return _jpeg(_decode(picture), exif=_exif(picture), icc=_profile(picture))
 
 
 def _decode(picture: Pictures.Image) -> Pictures.Image:
-    return _opaque(ImageOps.exif_transpose(picture))
+    """Upright and in RGB."""
+    picture.load()  # which turns a TIFF, and takes its orientation away
+    turn = _TURNS.get(_orientation(picture))
+    return _opaque(picture if turn is None else picture.transpose(turn))
+
+
+def _exif(picture: Pictures.Image) -> bytes:
+    """EXIF without the orientation; nothing where that is damaged, or more than a JPEG holds."""
+    exif = picture.getexif()
+    exif.pop(ExifTags.Base.Orientation, None)
+    try:
+        written = exif.tobytes()
+    except _UNWRITABLE:
+        return b""
+    return written if len(written) <= _MOST_EXIF else b""
+
+
+def _profile(picture: Pictures.Image) -> bytes | None:
+    """The ICC profile, if it speaks of RGB: what it says of CMYK or grey is wrong once these are RGB."""
+    profile: bytes = picture.info.get("icc_profile") or b""
+    return profile if profile[16:20] == b"RGB " else None  # ICC.1:2022, 7.2.6
+
+
+def _shallow(picture: Pictures.Image) -> Pictures.Image:
+    """A grey of more than 8 bits in 8: 16 bits by their upper half, others from their darkest to lightest."""
+    wide = picture.mode.startswith("I;16")
+    grey = picture.convert("I") if wide else picture
+    low, high = (0.0, 65535.0) if wide else cast(tuple[float, float], grey.getextrema())  # of its one band
+    scale = 255 / ((high - low) or 1)
+    return grey.point(lambda value: value * scale - low * scale).convert("L")
 
 
 def _opaque(picture: Pictures.Image) -> Pictures.Image:
     """In RGB, on white where it was transparent."""
+    if picture.mode in _DEEP:
+        return _shallow(picture).convert("RGB")
     if not picture.has_transparency_data:
         return picture.convert("RGB")
     layer = picture.convert("RGBA")
@@ -177,9 +287,9 @@ def _opaque(picture: Pictures.Image) -> Pictures.Image:
     return ground
 
 
-def _jpeg(picture: Pictures.Image, exif: Pictures.Exif | None = None, icc: bytes | None = None) -> bytes:
+def _jpeg(picture: Pictures.Image, exif: bytes = b"", icc: bytes | None = None) -> bytes:
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=_QUALITY, exif=exif or Pictures.Exif(), icc_profile=icc)
+    picture.save(file, "JPEG", quality=_QUALITY, exif=exif, icc_profile=icc)
     return file.getvalue()
 
 

@@ -1,11 +1,18 @@
 """The image door: what is upright, what is cropped, and how a bad file is named."""
 
 import io
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from PIL import Image as Pictures
+from PIL import ImageCms
 
+from windmill import images
 from windmill.errors import ImageError
 from windmill.images import ImageFiles
 from windmill.model import Image
@@ -131,3 +138,148 @@ def test_size_is_checked_before_anything_is_decoded(saved):
 def test_only_web_addresses_are_fetched():
     with pytest.raises(ImageError, match="expected http"):
         FILES.upright(Image(image_id=1, url="file:///etc/passwd"))
+
+
+@pytest.mark.parametrize("orientation", range(12))
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif", "heic"])
+def test_ingest_workers_and_boxes_agree_on_the_size(saved, ending, orientation):
+    image = saved(half_and_half(64, 32), f"photo.{ending}", exif=oriented(orientation))
+    size = FILES.inspect("photo", FILES.read(image))
+    assert opened(FILES.upright(image)).size == size
+    assert opened(FILES.crop(image, 0, 0, 99, 99)).size == size
+
+
+def test_an_orientation_that_there_is_not_is_none(saved, tmp_path):
+    image = saved(half_and_half(), exif=oriented(99))
+    assert FILES.upright(image) == (tmp_path / "photo.jpg").read_bytes()
+
+
+def test_a_phone_s_jpeg_of_several_pictures_is_sent_untouched(saved, tmp_path):
+    image = saved(half_and_half(), format="MPO", save_all=True, append_images=[half_and_half()])
+    assert opened(FILES.read(image)).format == "MPO"
+    assert FILES.upright(image) == (tmp_path / "photo.jpg").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("mode", "light", "ending"),
+    [("I;16", 65535, "png"), ("I;16", 65535, "tif"), ("I", 1_000_000, "tif"), ("F", 1.0, "tif")],
+)
+def test_a_grey_of_many_bits_stays_grey(saved, mode, light, ending):
+    steps = Pictures.new(mode, (3, 1))
+    for x, share in enumerate((0, 0.5, 1)):
+        steps.putpixel((x, 0), type(light)(share * light))
+    image = saved(steps.resize((30, 10), Pictures.Resampling.NEAREST), f"deep.{ending}")
+    for data in (FILES.upright(image), FILES.crop(image, 0, 0, 30, 10)):
+        grey = opened(data).convert("L")
+        assert [round(grey.getpixel((x, 5)) / 10) for x in (2, 15, 27)] == [0, 13, 26]
+
+
+@pytest.mark.parametrize(("space", "kept"), [(b"RGB ", True), (b"CMYK", False)])
+def test_a_colour_profile_is_kept_if_it_still_holds(saved, space, kept):
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile[16:20] = space
+    image = saved(half_and_half(), exif=oriented(6), icc_profile=bytes(profile))
+    assert ("icc_profile" in opened(FILES.upright(image)).info) is kept
+
+
+def test_exif_that_a_jpeg_has_no_room_for_does_not_cost_the_image(saved):
+    exif = oriented(6)
+    exif[0x010E] = "y" * 80_000
+    assert opened(FILES.upright(saved(half_and_half(), "wordy.png", exif=exif))).size == (20, 40)
+
+
+@pytest.mark.parametrize("name", ["a\0b.jpg", "a\ud800.jpg"])
+def test_a_name_that_no_file_can_have_is_named(name):
+    with pytest.raises(ImageError, match="no file can be called that"):
+        FILES.upright(Image(image_id=1, path=name))
+
+
+def test_a_pipe_is_refused_and_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(ImageError, match="a pipe"):
+        FILES.upright(Image(image_id=1, path=str(tmp_path / "pipe.jpg")))
+
+
+def test_pixels_that_a_plugin_would_set_aside_before_the_check_are_too_many(monkeypatch, saved):
+    image = saved(half_and_half())
+    monkeypatch.setattr(Pictures, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(images.ImageTooLargeError, match="MAX_IMAGE_MEGAPIXELS"):
+        FILES.upright(image)
+
+
+def test_boxes_of_one_image_decode_it_once_whatever_the_threads(saved, monkeypatch):
+    image, files, decoded = saved(half_and_half()), ImageFiles(Settings()), []
+    start = threading.Barrier(4)
+    decode = files.decode
+    monkeypatch.setattr(files, "decode", lambda *args: decoded.append(args) or decode(*args))
+
+    def crop(left):
+        start.wait(10)
+        return files.crop(image, left, 0, left + 5, 5)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(list(pool.map(crop, range(4)))) == 4
+    assert len(decoded) == 1
+
+
+def test_what_is_kept_decoded_is_bounded_in_pixels_and_number(saved):
+    files = ImageFiles(Settings(max_image_megapixels=0.1))
+    for number in range(6):
+        files.crop(saved(half_and_half(200, 200), f"{number}.jpg"), 0, 0, 5, 5)
+    assert files._pixels <= 100_000
+    for number in range(6):
+        files.crop(saved(half_and_half(), f"small{number}.jpg"), 0, 0, 5, 5)
+    assert len(files._decoded) == 4
+
+
+@contextmanager
+def serving(status, body):
+    """A web server on loopback that always says the same; gives its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/cat.jpg"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_an_image_is_fetched_from_its_address(saved):
+    data = FILES.read(saved(half_and_half()))
+    with serving(200, data) as url:
+        assert FILES.upright(Image(image_id=1, url=url.replace("http", "HTTP"))) == data
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (404, b"", "answered 404 Not Found"),
+        (200, b"", "empty"),
+        (200, b"x" * 200_000, r"larger than 0\.1 MB"),
+    ],
+)
+def test_an_address_without_an_image_is_named(status, body, said):
+    with serving(status, body) as url, pytest.raises(ImageError, match=f"{url}: .*{said}"):
+        ImageFiles(Settings(max_image_mb=0.1)).read(Image(image_id=1, url=url))
+
+
+def test_a_server_that_drips_is_given_up(monkeypatch):
+    monkeypatch.setattr(images, "_URL_PATIENCE", 0.0)
+    with serving(200, b"x" * 10) as url, pytest.raises(ImageError, match="not all there"):
+        FILES.read(Image(image_id=1, url=url))
+
+
+def test_a_server_that_is_not_there_is_one_short_reason():
+    with pytest.raises(ImageError, match=r"cat.jpg: cannot fetch it: Failed to establish .* refused$"):
+        FILES.read(Image(image_id=1, url="http://127.0.0.1:1/cat.jpg"))
