@@ -2,8 +2,10 @@
 
 import io
 import json
+import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -173,13 +175,14 @@ def inside(box, width, height):
 
 
 def test_a_kept_connection_does_not_wait_for_its_packets(ports):
-    """With Nagle's algorithm on, each reply after the first takes 40 ms, whatever the model takes."""
+    """With Nagle's algorithm on, the body of each reply waits 40 ms, whatever the model takes."""
     data, took = (PHOTOS / "chelsea.png").read_bytes(), []
     with requests.Session() as session:
-        for _ in range(10):
-            response = session.post(f"http://127.0.0.1:{ports['metadata']}/analyze", files={"file": data})
-            took.append(response.elapsed.total_seconds())
-    assert min(took[1:]) < 0.035
+        for _ in range(30):
+            started = time.perf_counter()
+            session.post(f"http://127.0.0.1:{ports['metadata']}/analyze", files={"file": data}, timeout=20)
+            took.append(time.perf_counter() - started)
+    assert statistics.median(took) < 0.035
 
 
 def test_what_is_no_image_gets_the_error_shape(ports):
