@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +21,17 @@ from windmill.ports import ImageRegistry
 from windmill.progress import Meter
 
 BATCH = 200  # images in one transaction
+_FOLDER, _FILE, _LINKED_FOLDER = range(3)
 _READERS = 4
 _AHEAD = 4 * _READERS  # images that are read before their turn
 
-# What lies in photo folders and is no photo; anything else that does not open is reported as a bad image.
+# What lies in photo folders and is rightly no photo. Whether a file is an image is said by its content alone;
+# its ending only decides whether that it is none is worth a line.
 _DOCUMENTS = "csv db docx gz html ini json log md pdf py sql tar tsv txt xml xmp yaml yml zip"
 _FILMS = "aae avi mov mp3 mp4"
 _NO_IMAGE = frozenset(f".{ending}" for ending in f"{_DOCUMENTS} {_FILMS}".split())
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 Read = Callable[["Candidate"], bytes]
 Measure = Callable[[str, bytes], tuple[int, int]]
@@ -31,45 +39,84 @@ Measure = Callable[[str, bytes], tuple[int, int]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A file or an address that may be an image."""
+    """A file or an address that may be an image: one that was named, or one `found` in a folder.
+
+    `trouble` is why there is nothing to read: a folder that cannot be opened, a row without a place.
+    """
 
     filename: str
     group: str
     path: str | None = None
     url: str | None = None
+    found: bool = False
+    trouble: str = ""
 
     @property
     def name(self) -> str:
-        return self.path or str(self.url)
+        return self.path or self.url or self.filename
+
+
+def _silent(_: str) -> None:
+    """Tells nobody."""
 
 
 @dataclass(slots=True)
 class Admitted:
-    """What a run has done so far. Duplicates name the image that has the same content."""
+    """What a run has done so far. Duplicates name the image that has the same content (0: of a dry run).
 
+    Each bad file is told at once. Of duplicates and bad files `most_named` are kept by name (None: all), so
+    that the memory of a long run does not grow with them.
+    """
+
+    tell: Callable[[str], None] = _silent
+    most_named: int | None = None
     added: int = 0
+    ignored: int = 0
+    duplicate_count: int = 0
+    bad_count: int = 0
     duplicates: list[tuple[str, int]] = field(default_factory=list)
     bad: list[str] = field(default_factory=list)
-    ignored: int = 0
+    seen: int = 0
 
-    @property
-    def seen(self) -> int:
-        return self.added + len(self.duplicates) + len(self.bad)
+    def duplicate(self, image: NewImage, image_id: int) -> None:
+        self.duplicate_count += 1
+        if self.most_named is None or len(self.duplicates) < self.most_named:
+            self.duplicates.append((str(image.path or image.url), image_id))
+
+    def refuse(self, line: str) -> None:
+        self.bad_count += 1
+        self.tell(line)
+        if self.most_named is None or len(self.bad) < self.most_named:
+            self.bad.append(line)
 
 
 def candidates(source: str, group: str, stdin: TextIO) -> Iterator[Candidate]:
-    """What `source` names: a folder, a CSV file with a header, or `-` for lines on standard input."""
+    """What `source` names: a folder, a CSV file with a header, an image, or `-` for lines on stdin."""
     if source == "-":
         lines = (line.strip() for line in stdin)
         return (_candidate(line, group) for line in lines if line)
     path = Path(source)
-    if path.is_dir():
-        return (_candidate(str(file), group) for file in _files(path))
-    if path.is_file() and path.suffix.lower() == ".csv":
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as exc:
+        raise ConfigError(f"{source}: cannot look at it: {exc.strerror}") from exc
+    if is_folder:
+        return _walk(str(path.absolute()), group)
+    if is_file and path.suffix.lower() == ".csv":
         return _rows(path, group)
-    if path.is_file():
+    if is_file:
         return iter([_candidate(source, group)])
     raise ConfigError(f"{source}: no such folder or file; expected a folder, a CSV file, an image, or -")
+
+
+def count(source: str) -> int | None:
+    """How many candidates `source` has; None where nobody knows before the end."""
+    if source == "-":
+        return None
+    try:
+        return sum(1 for _ in candidates(source, "", io.StringIO()))
+    except (OSError, ConfigError):
+        return None  # whoever reads it says what is wrong
 
 
 def ingest(
@@ -80,58 +127,110 @@ def ingest(
     measure: Measure,
     meter: Meter,
     dry_run: bool = False,
+    done: Admitted | None = None,
 ) -> Admitted:
-    """Admits what is found, in batches; a bad file is noted and nothing else stops."""
-    done = Admitted()
-    wanted = (one for one in found if not _ignored(one, done))
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="ingest") as pool:
-        futures = _ahead(pool, lambda one: _measured(one, read, measure), wanted)
-        while batch := list(itertools.islice(futures, BATCH)):
-            good = _results(batch, done)
-            _store(good, registry, done, dry_run=dry_run)
-            meter.update(done.seen)
+    """Admits what is found, in batches; a bad file is noted and nothing else stops.
+
+    `done` is filled as it goes, so that who interrupts a run knows how far it came.
+    """
+    done = Admitted() if done is None else done
+    registry = _DryRun(registry) if dry_run else registry
+    pool = ThreadPoolExecutor(_READERS, thread_name_prefix="ingest")
+    try:
+        results = _ahead(pool, lambda one: _measured(one, read, measure), iter(found))
+        good = _good(results, done, meter)
+        while batch := list(itertools.islice(good, BATCH)):
+            _store(batch, registry, done)
+    finally:
+        pool.shutdown(cancel_futures=True)
     return done
 
 
-def _files(folder: Path) -> Iterator[Path]:
+class _DryRun:
+    """A registry that only remembers what it would have added."""
+
+    def __init__(self, registry: ImageRegistry) -> None:
+        self._registry = registry
+        self._added: set[bytes] = set()
+
+    def known(self, hashes: Sequence[bytes]) -> Mapping[bytes, int]:
+        return dict.fromkeys(self._added.intersection(hashes), 0) | dict(self._registry.known(hashes))
+
+    def add(self, images: Sequence[NewImage]) -> Mapping[bytes, int]:
+        new = dict.fromkeys((image.content_hash for image in images), 0)
+        self._added |= new.keys()
+        return new
+
+
+def _walk(folder: str, group: str) -> Iterator[Candidate]:
     """All files below `folder` in order, without hidden ones; links to folders are not followed."""
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        if path.is_dir() and not path.is_symlink():
-            yield from _files(path)
-        elif path.is_file():
-            yield path
+    try:
+        with os.scandir(folder) as found:
+            names = sorted((one.name, _kind(one)) for one in found if not one.name.startswith("."))
+    except OSError as exc:
+        trouble = f"cannot look into this folder: {exc.strerror}"
+        yield Candidate(filename=folder, group=group, path=folder, trouble=trouble)
+        return
+    for name, kind in names:
+        path = os.path.join(folder, name)  # noqa: PTH118 -- a Path for each of millions costs more than the walk
+        if kind == _FOLDER:
+            yield from _walk(path, group)
+        elif kind == _FILE:
+            yield Candidate(filename=name, group=group, path=path, found=True)
+
+
+def _kind(entry: os.DirEntry[str]) -> int:
+    if entry.is_dir(follow_symlinks=False):
+        return _FOLDER
+    return _LINKED_FOLDER if entry.is_symlink() and Path(entry.path).is_dir() else _FILE
 
 
 def _rows(path: Path, group: str) -> Iterator[Candidate]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        if not {"path", "url"} & set(rows.fieldnames or ()):
-            raise ConfigError(f"{path}: expected a header with a column path or url (and group, filename)")
-        for row in rows:
-            place = row.get("path") or row.get("url")
-            if place:
-                yield _candidate(place, row.get("group") or group, row.get("filename"))
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            rows = csv.DictReader(file)
+            if not {"path", "url"} & set(rows.fieldnames or ()):
+                raise ConfigError(
+                    f"{path}: expected a header with a column path or url (and group, filename)"
+                )
+            for row in rows:
+                yield _row(row, group, f"{path}, line {rows.line_num}")
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot read it: {exc.strerror}") from exc
+    except csv.Error as exc:
+        raise ConfigError(f"{path}: line {rows.line_num}: not CSV: {exc}; is a quote left open?") from exc
+
+
+def _row(row: Mapping[str, str | None], group: str, where: str) -> Candidate:
+    place = row.get("path") or row.get("url")
+    if not place:
+        return Candidate(filename=where, group=group, trouble="neither path nor url in this row")
+    return _candidate(place, row.get("group") or group, row.get("filename"))
 
 
 def _candidate(place: str, group: str, filename: str | None = None) -> Candidate:
-    if place.startswith(("http://", "https://")):
+    if _ADDRESS.match(place):
         name = place.split("?", 1)[0].rstrip("/").rsplit("/", 1)[-1]
         return Candidate(filename=filename or name or place, group=group, url=place)
     path = Path(place).absolute()
     return Candidate(filename=filename or path.name, group=group, path=str(path))
 
 
-def _ignored(one: Candidate, done: Admitted) -> bool:
-    ignored = Path(one.filename).suffix.lower() in _NO_IMAGE
-    done.ignored += ignored
-    return ignored
+def _measured(one: Candidate, read: Read, measure: Measure) -> NewImage | None:
+    """The image that a candidate is; None for a file that is none and need not be."""
+    try:
+        return _examined(one, read, measure)
+    except ImageError:
+        if one.found and Path(one.filename).suffix.lower() in _NO_IMAGE:
+            return None
+        raise
 
 
-def _measured(one: Candidate, read: Read, measure: Measure) -> NewImage:
-    if any("\ud800" <= letter <= "\udfff" for letter in one.name):  # bytes that are no text
-        raise ImageError(f"{one.name!r}: the file's name is not UTF-8; rename it")
+def _examined(one: Candidate, read: Read, measure: Measure) -> NewImage:
+    if one.trouble:
+        raise ImageError(f"{one.name}: {one.trouble}")
+    for text in (one.name, one.filename, one.group):
+        _check(text)
     data = read(one)
     width, height = measure(one.name, data)
     return NewImage(
@@ -145,36 +244,50 @@ def _measured(one: Candidate, read: Read, measure: Measure) -> NewImage:
     )
 
 
+def _check(text: str) -> None:
+    """Raises `ImageError` for what no database takes as text."""
+    if "\0" in text:
+        raise ImageError(f"{text!r:.200}: a NUL in it; a list has one path or address in each line")
+    if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ImageError(f"{text!r:.500}: not UTF-8; rename the file, or save the list as UTF-8")
+
+
 def _ahead(
-    pool: ThreadPoolExecutor, work: Callable[[Candidate], NewImage], found: Iterator[Candidate]
-) -> Iterator[Future[NewImage]]:
+    pool: ThreadPoolExecutor, work: Callable[[Candidate], NewImage | None], found: Iterator[Candidate]
+) -> Iterator[Future[NewImage | None]]:
     """Results in order, with a bounded number under way: memory does not grow with the collection."""
-    under_way = [pool.submit(work, one) for one in itertools.islice(found, _AHEAD)]
+    under_way = deque(pool.submit(work, one) for one in itertools.islice(found, _AHEAD))
     while under_way:
-        yield under_way.pop(0)
+        yield under_way.popleft()
         under_way += [pool.submit(work, one) for one in itertools.islice(found, 1)]
 
 
-def _results(batch: Sequence[Future[NewImage]], done: Admitted) -> list[NewImage]:
-    good = []
-    for future in batch:
+def _good(results: Iterable[Future[NewImage | None]], done: Admitted, meter: Meter) -> Iterator[NewImage]:
+    for future in results:
         try:
-            good.append(future.result())
+            image = future.result()
         except ImageError as error:
-            done.bad.append(str(error))
-    return good
-
-
-def _store(images: Sequence[NewImage], registry: ImageRegistry, done: Admitted, *, dry_run: bool) -> None:
-    known = dict(registry.known([image.content_hash for image in images])) if images else {}
-    fresh: dict[bytes, NewImage] = {}
-    twice = []
-    for image in images:
-        if image.content_hash in known or image.content_hash in fresh:
-            twice.append(image)
+            done.refuse(str(error))
         else:
-            fresh[image.content_hash] = image
-    added = registry.add(list(fresh.values())) if fresh and not dry_run else {}
-    done.added += len(fresh) if dry_run else len(added)
+            done.ignored += image is None
+            if image is not None:
+                yield image
+        done.seen += 1
+        meter.update(done.seen)
+
+
+def _store(images: Sequence[NewImage], registry: ImageRegistry, done: Admitted) -> None:
+    """Adds each content that is new, once; what someone else added meanwhile is a duplicate as well."""
+    first: dict[bytes, NewImage] = {}
+    for image in images:
+        first.setdefault(image.content_hash, image)
+    known = dict(registry.known(list(first)))
+    fresh = [image for content, image in first.items() if content not in known]
+    added = registry.add(fresh) if fresh else {}
+    done.added += len(added)
+    late = [image.content_hash for image in fresh if image.content_hash not in added]
     known |= added
-    done.duplicates += [(str(one.path or one.url), known.get(one.content_hash, 0)) for one in twice]
+    known |= registry.known(late) if late else {}
+    for image in images:
+        if image is not first[image.content_hash] or image.content_hash not in added:
+            done.duplicate(image, known.get(image.content_hash, 0))

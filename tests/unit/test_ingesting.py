@@ -1,11 +1,18 @@
 """Ingest: what is admitted, what is a duplicate, what is bad, and that nothing stops the rest."""
 
+import argparse
 import io
+import json
+import os
+import sys
+from contextlib import nullcontext
 
 import pytest
 
-from windmill.errors import ConfigError, ImageError
-from windmill.ingesting import candidates, ingest
+from windmill.commands import ingest as command
+from windmill.errors import ConfigError, ImageError, StoreUnavailable
+from windmill.ingesting import Admitted, candidates, count, ingest
+from windmill.settings import Settings
 
 
 class Registry:
@@ -36,7 +43,7 @@ def read(one):
 
 
 def measure(name, data):
-    if b"bad" in data:
+    if b"bad" in data or b"notes" in data:
         raise ImageError(f"{name}: not an image")
     return 4, 3
 
@@ -126,31 +133,198 @@ def test_a_source_that_is_not_there_is_named():
         candidates("/nowhere", "demo", io.StringIO())
 
 
-def test_memory_does_not_grow_with_the_collection(monkeypatch):
+def test_content_says_what_is_an_image_and_the_ending_only_whether_it_is_worth_a_line(tmp_path):
+    (tmp_path / "photo.txt").write_bytes(b"pixels")
+    (tmp_path / "readme.txt").write_bytes(b"notes")
+    (tmp_path / "photo.jpg").write_bytes(b"notes")
+    registry = Registry()
+    done = admit(tmp_path, registry)
+    assert [image.filename for image in registry.rows] == ["photo.txt"]
+    assert (done.ignored, done.bad_count) == (1, 1)
+    assert "photo.jpg" in done.bad[0]
+
+
+def test_a_text_that_was_named_is_worth_a_line(tmp_path):
+    (tmp_path / "readme.txt").write_bytes(b"notes")
+    assert admit(tmp_path / "readme.txt").bad_count == 1
+    assert admit("-", stdin=f"{tmp_path}/readme.txt\n").bad_count == 1
+
+
+def test_a_folder_that_cannot_be_opened_costs_one_line(folder, monkeypatch):
+    scandir = os.scandir
+
+    def guarded(place):
+        if str(place).endswith("deep"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    done = admit(folder)
+    assert done.added == 1
+    assert f"{folder}/deep: cannot look into this folder: Permission denied" in done.bad
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("/a.jpg\0/b.jpg\0", "a NUL in it"),
+        ("caf\udce9.jpg", "not UTF-8"),
+    ],
+)
+def test_what_no_database_takes_is_named(line, said):
+    assert said in admit("-", stdin=line + "\n").bad[0]
+
+
+def test_a_csv_file_of_another_encoding_costs_its_odd_rows_only(folder):
+    table = folder / "latin.csv"
+    table.write_bytes(f"path,filename\n{folder}/a.jpg,Caf\xe9\n{folder}/deep/b.heic,b\n".encode("latin-1"))
+    done = admit(table)
+    assert (done.added, done.bad_count) == (1, 1)
+    assert "save the list as UTF-8" in done.bad[0]
+
+
+def test_a_row_that_names_nothing_is_named(tmp_path):
+    (tmp_path / "list.csv").write_text("path,url,group\n,,cats\n", "utf-8")
+    assert admit(tmp_path / "list.csv").bad == [
+        f"{tmp_path}/list.csv, line 2: neither path nor url in this row"
+    ]
+
+
+def test_a_quote_left_open_names_the_file(tmp_path):
+    (tmp_path / "list.csv").write_text('path\n"' + "x" * 200_000, "utf-8")
+    with pytest.raises(ConfigError, match=r"list\.csv: line .* not CSV"):
+        admit(tmp_path / "list.csv")
+
+
+@pytest.mark.parametrize("address", ["HTTPS://example.org/a/cat.jpg", "s3://bucket/a/cat.jpg"])
+def test_what_looks_like_an_address_is_one(address):
+    (one,) = candidates("-", "demo", io.StringIO(address))
+    assert (one.url, one.path, one.filename) == (address, None, "cat.jpg")
+
+
+def test_what_another_run_added_meanwhile_is_a_duplicate(folder):
+    class Overtaken(Registry):
+        def add(self, images):
+            super().add(images)
+            return {}
+
+    done = admit(folder, Overtaken())
+    assert (done.added, done.duplicate_count) == (0, 3)
+    assert all(image_id for _, image_id in done.duplicates)
+
+
+def test_a_dry_run_knows_its_duplicates_in_later_batches_too(tmp_path):
+    for n in range(250):
+        (tmp_path / f"{n}.jpg").write_bytes(b"a")
+    done = admit(tmp_path, dry_run=True)
+    assert (done.added, done.duplicate_count) == (1, 249)
+
+
+def test_bad_files_are_told_at_once_and_few_are_kept(folder):
+    (folder / "worse.jpg").write_bytes(b"bad")
+    told = []
+    done = admit(folder, done=Admitted(tell=told.append, most_named=1))
+    assert (len(told), done.bad_count, len(done.bad)) == (2, 2, 1)
+    again = admit(folder, done=Admitted(most_named=0))
+    assert (again.duplicate_count, again.duplicates) == (1, [])
+
+
+def test_the_total_is_what_will_be_seen(folder):
+    (folder / "list.csv").write_text("path\na.jpg\nb.jpg\n", "utf-8")
+    assert count(str(folder)) == admit(folder).seen == 6
+    assert count(str(folder / "list.csv")) == 2
+    assert count("-") is None
+    assert count("/nowhere") is None
+
+
+class Files:
+    """An image door that reads files and measures as above."""
+
+    def read(self, image):
+        return read(image)
+
+    def inspect(self, name, data):
+        return measure(name, data)
+
+
+@pytest.fixture
+def windmill_ingest(monkeypatch, capsys):
+    """The command, over a registry in memory; gives its status, what it says, and its errors."""
+
+    def run(*words, registry=None):
+        monkeypatch.setattr(command.wiring, "images", lambda _: Files())
+        monkeypatch.setattr(command.wiring, "image_registry", lambda _: nullcontext(registry or Registry()))
+        parser = argparse.ArgumentParser()
+        command.add_arguments(parser)
+        status = command.run(parser.parse_args([str(word) for word in words]), Settings())
+        return (status, *capsys.readouterr())
+
+    return run
+
+
+def test_the_command_says_what_it_did(windmill_ingest, folder):
+    status, out, err = windmill_ingest(folder)
+    assert status == 1
+    assert out == "added 2 images; 1 duplicates, 1 bad, 1 other files\n"
+    assert err.splitlines()[0] == f"bad: {folder}/broken.jpg: not an image"
+    assert f"duplicate: {folder}/deep/again.png is image 1" in err
+
+
+def test_the_command_s_status_says_whether_all_is_there(windmill_ingest, folder):
+    (folder / "broken.jpg").unlink()
+    registry = Registry()
+    assert windmill_ingest(folder, registry=registry)[0] == 0
+    assert windmill_ingest(folder, registry=registry)[0] == 0
+    (folder / "empty").mkdir()
+    assert windmill_ingest(folder / "empty")[:2] == (1, f"{folder}/empty: there is nothing in it\n")
+
+
+def test_the_command_s_json_names_everything(windmill_ingest, folder):
+    _, out, _ = windmill_ingest(folder, "--json")
+    assert json.loads(out) == {
+        "added": 2,
+        "duplicates": [{"name": f"{folder}/deep/again.png", "image_id": 1}],
+        "bad": [f"{folder}/broken.jpg: not an image"],
+        "ignored": 1,
+    }
+
+
+def test_a_list_on_standard_input_may_hold_any_bytes(windmill_ingest, folder, monkeypatch):
+    lines = f"{folder}/a.jpg\n".encode() + b"/caf\xe9.jpg\n"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines), encoding="ascii"))
+    status, out, err = windmill_ingest("-")
+    assert (status, out) == (1, "added 1 images; 0 duplicates, 1 bad, 0 other files\n")
+    assert "not UTF-8" in err
+
+
+def test_a_run_that_is_cut_short_says_how_far_it_came(windmill_ingest, folder, capsys):
+    class Away(Registry):
+        def add(self, images):
+            raise StoreUnavailable("the database is away")
+
+    with pytest.raises(StoreUnavailable):
+        windmill_ingest(folder, registry=Away())
+    assert "cut short; so far 0 images" in capsys.readouterr().err
+
+
+def test_memory_does_not_grow_with_the_collection():
     ahead = []
 
     def endless():
         for n in range(5000):
             ahead.append(n)
-            yield f"/photos/{n}.jpg"
+            yield from candidates("-", "g", io.StringIO(f"/photos/{n}.jpg"))
 
-    taken = []
-
-    def slow(one):
-        taken.append(one)
-        return one.path.encode()
-
-    found = (one for place in endless() for one in candidates("-", "g", io.StringIO(place)))
-    done = ingest(found, Registry(), read=slow, measure=measure, meter=Limit(ahead, taken))
+    meter = Limit(ahead)
+    done = ingest(endless(), Registry(), read=lambda one: one.path.encode(), measure=measure, meter=meter)
     assert done.added == 5000
 
 
 class Limit:
-    """A meter that checks how far reading is ahead of storing."""
+    """A meter that checks how far reading is ahead of what is done."""
 
-    def __init__(self, ahead, taken):
+    def __init__(self, ahead):
         self.ahead = ahead
-        self.taken = taken
 
     def update(self, done, total=None):
         assert len(self.ahead) - done <= 64

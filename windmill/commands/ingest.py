@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
+import threading
+from typing import TextIO
 
 from windmill import wiring
+from windmill.errors import StoreError
 from windmill.images import ImageFiles
-from windmill.ingesting import Admitted, Candidate, candidates, ingest
+from windmill.ingesting import Admitted, Candidate, candidates, count, ingest
 from windmill.model import Image
-from windmill.progress import meter
+from windmill.progress import Meter, meter
 from windmill.settings import Settings
 
 _SHOWN = 5  # duplicates that are named one by one
@@ -24,7 +28,12 @@ GIF, BMP, TIFF and HEIC. The files stay where they are; workers read them by the
   windmill ingest list.csv --group archive         columns path or url; also group, filename
   find /nas -name '*.heic' | windmill ingest - --group nas
 
-Exit status: 0 done, 1 done but some files were bad, 2 nothing could be done."""
+Whether a file is an image is said by its content, not by its name; texts, tables and films that lie among the
+photos of a folder are counted and left out. Each bad file gets one line that says why, and stops nothing. The
+same command again does only what is new. Paths in a list may be relative to the folder one is in.
+
+Exit status: 0 all there, 1 some files were bad or there was no image at all, 2 nothing could be done, 130
+interrupted."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,22 +46,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
+    done = Admitted() if args.json else Admitted(tell=_bad, most_named=_SHOWN)
     files = wiring.images(settings)
-    found = candidates(args.source, args.group, sys.stdin)
-    with wiring.image_registry(settings) as registry, meter("ingesting", "images", None) as progress:
-        done = ingest(
-            found,
-            registry,
-            read=lambda one: read(files, one),
-            measure=files.inspect,
-            meter=progress,
-            dry_run=args.dry_run,
-        )
-    if args.json:
-        sys.stdout.write(json.dumps(_document(done)) + "\n")
-    else:
-        _tell(done, dry_run=args.dry_run)
-    return 1 if done.bad else 0
+    found = candidates(args.source, args.group, _lines())
+    try:
+        with wiring.image_registry(settings) as registry, meter("ingesting", "files", None) as progress:
+            ingest(
+                found,
+                registry,
+                read=lambda one: read(files, one),
+                measure=files.inspect,
+                meter=_Counted(args.source, progress),
+                dry_run=args.dry_run,
+                done=done,
+            )
+    except (KeyboardInterrupt, StoreError):
+        if done.seen:
+            sys.stderr.write(f"cut short; so far {_counts(done)}. The same command goes on from here\n")
+        raise
+    sys.stdout.write(f"{json.dumps(_document(done)) if args.json else _summary(done, args)}\n")
+    return 1 if done.bad_count or not (done.added or done.duplicate_count) else 0
 
 
 def read(files: ImageFiles, one: Candidate) -> bytes:
@@ -60,15 +73,47 @@ def read(files: ImageFiles, one: Candidate) -> bytes:
     return files.read(Image(image_id=0, path=one.path, url=one.url))
 
 
-def _tell(done: Admitted, *, dry_run: bool) -> None:
-    for line in done.bad:
-        sys.stderr.write(f"bad: {line}\n")
-    for name, image_id in done.duplicates[:_SHOWN]:
+class _Counted:
+    """A meter that learns the total meanwhile: to walk a big folder on a network takes its time."""
+
+    def __init__(self, source: str, meter: Meter) -> None:
+        self._meter = meter
+        self._total: int | None = None
+        threading.Thread(target=self._count, args=(source,), daemon=True).start()
+
+    def _count(self, source: str) -> None:
+        self._total = count(source)
+
+    def update(self, done: int, total: int | None = None) -> None:
+        self._meter.update(done, self._total if total is None else total)
+
+
+def _lines() -> TextIO:
+    """Standard input, with what is not UTF-8 in it: each such name gets a line of its own."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
+    return sys.stdin
+
+
+def _bad(line: str) -> None:
+    sys.stderr.write(f"bad: {line}\n")
+
+
+def _summary(done: Admitted, args: argparse.Namespace) -> str:
+    """What was done; names a few duplicates on standard error."""
+    for name, image_id in done.duplicates:
         sys.stderr.write(f"duplicate: {name}" + (f" is image {image_id}\n" if image_id else "\n"))
-    if len(done.duplicates) > _SHOWN:
-        sys.stderr.write(f"… and {len(done.duplicates) - _SHOWN:,} more duplicates (--json names them all)\n")
-    counts = f"{len(done.duplicates):,} duplicates, {len(done.bad):,} bad, {done.ignored:,} other files"
-    sys.stdout.write(f"{'would add' if dry_run else 'added'} {done.added:,} images; {counts}\n")
+    more = done.duplicate_count - len(done.duplicates)
+    if more:
+        sys.stderr.write(f"… and {more:,} more duplicates (--json names them all)\n")
+    if not done.seen:
+        return f"{args.source}: there is nothing in it"
+    return f"{'would add' if args.dry_run else 'added'} {_counts(done)}"
+
+
+def _counts(done: Admitted) -> str:
+    rest = f"{done.duplicate_count:,} duplicates, {done.bad_count:,} bad, {done.ignored:,} other files"
+    return f"{done.added:,} images; {rest}"
 
 
 def _document(done: Admitted) -> dict[str, object]:
