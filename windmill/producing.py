@@ -52,14 +52,19 @@ class Wanted:
 
 
 def produce(
-    wanted: Wanted, ledger: DispatchLedger, publisher: Publisher, meter: Meter, stop: threading.Event
+    wanted: Wanted,
+    ledger: DispatchLedger,
+    publisher: Publisher,
+    meter: Meter,
+    stop: threading.Event,
+    sent: Sent | None = None,
 ) -> Sent:
-    """Sends until all is sent or `stop` is set; gives what was sent.
+    """Sends until all is sent or `stop` is set; gives what was sent, and fills `sent` with it as it goes.
 
     A window is published first and noted after: whoever dies between the two sends it again next time,
     which costs work and loses nothing. Raises `BrokerError` when the broker stays away.
     """
-    sent = Sent()
+    sent = Sent() if sent is None else sent
     for window in windows(wanted.missing(ledger), 1 if wanted.delay else WINDOW):
         moment = ledger.now()
         _publish(publisher, window, stop)
@@ -93,10 +98,15 @@ def _publish(publisher: Publisher, window: Sequence[Dispatch], stop: threading.E
 def summary(sent: Sent, wanted: Wanted, groups: Mapping[str, int]) -> str:
     """What a person wants to know at the end of a run."""
     if sent.images:
-        each = ", ".join(f"{name} {count:,}" for name, count in sorted(sent.services.items()))
-        return f"sent {sent.images:,} images: {each}"
+        return f"sent {counts(sent)}"
     if not groups:
         return "there are no images yet: windmill ingest FOLDER --group NAME"
     count = groups[wanted.group] if wanted.group is not None else sum(groups.values())
     names = ", ".join(wanted.services)
     return f"nothing to send: all {count:,} images have, or wait for, {names} (--no-resume sends again)"
+
+
+def counts(sent: Sent) -> str:
+    """`2 images: blip 2, yolov8 1`."""
+    each = ", ".join(f"{name} {count:,}" for name, count in sorted(sent.services.items()))
+    return f"{sent.images:,} images: {each}" if each else "no image"

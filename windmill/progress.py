@@ -60,9 +60,14 @@ class Lines:
 def describe(done: int, total: int | None, rate: float, unit: str) -> str:
     """`120 of 1,000 images, 40 images/s, 0:00:22 left`."""
     if total is None:
-        return f"{done:,} {unit}, {rate:,.0f} {unit}/s"
+        return f"{done:,} {unit}, {speed(rate, unit)}"
     left = f", {timedelta(seconds=round((total - done) / rate))} left" if 0 < done < total else ""
-    return f"{done:,} of {total:,} {unit}, {rate:,.0f} {unit}/s{left}"
+    return f"{done:,} of {total:,} {unit}, {speed(rate, unit)}{left}"
+
+
+def speed(rate: float, unit: str) -> str:
+    """`40 images/s`; slow work is not said to stand still: `0.25 images/s`."""
+    return f"{rate:,.0f} {unit}/s" if rate >= 10 or rate == 0 else f"{rate:.2g} {unit}/s"
 
 
 class _Bar:
@@ -73,7 +78,7 @@ class _Bar:
 
     def update(self, done: int, total: int | None = None) -> None:
         rate = done / max(1e-6, time.monotonic() - self._started)
-        said = f"{rate:,.0f} {self._unit}/s"
+        said = speed(rate, self._unit)
         if total is None:
             self._progress.update(self._task, completed=done, rate=said)
         else:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.table import Table
 
 from windmill import wiring
 from windmill.catalog import Catalog
-from windmill.errors import ConfigError
+from windmill.errors import BrokerError, ConfigError, StoreError
 from windmill.ports import DispatchLedger
-from windmill.producing import Sent, Wanted, produce, summary
+from windmill.producing import Sent, Wanted, counts, produce, summary
 from windmill.progress import meter, plain
 from windmill.settings import Settings
 
@@ -28,7 +31,8 @@ Sends images to the queues of the services, one message an image however many se
   producer.py --list-services                       what service_config.json lists
 
 A run goes on where the last one stopped: an image is sent to exactly those services that have neither a
-result for it nor a job under way. --no-resume sends everything again; results are then replaced.
+result for it nor a job under way. --no-resume sends everything again; results are then replaced. Ctrl-C ends
+after the images in hand, a second one at once.
 Exit status: 0 sent, or nothing to send; 1 the broker stayed away; 2 wrong settings; 130 interrupted."""
 
 
@@ -60,31 +64,73 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         resume=args.resume,
         delay=args.delay,
     )
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     with wiring.ledger(settings) as ledger:
         groups = ledger.groups()
         if wanted.group is not None and groups and wanted.group not in groups:
             known = ", ".join(f"{name} ({count:,})" for name, count in groups.items())
             raise ConfigError(f"there is no image group {wanted.group!r}; there are {known}")
-        total = wanted.count(ledger)
-        sent = _send(wanted, total, ledger, settings, stop) if total else Sent()
+        sent = Sent()
+        with _interruptible() as stop:
+            if total := wanted.count(ledger):
+                _send(wanted, total, ledger, settings, stop, sent)
     if args.json:
         sys.stdout.write(json.dumps({"images": sent.images, "services": sent.services}) + "\n")
     else:
         sys.stdout.write(summary(sent, wanted, groups) + "\n")
-    if stop.is_set():
-        sys.stderr.write("interrupted; the same command goes on from here\n")
+    if stop.is_set() and sent.images < total:
+        sys.stderr.write(f"interrupted; {_how_to_go_on(args, sent)}\n")
         return 130
     return 0
 
 
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C or SIGTERM sets; the second does what it always does."""
+    stop = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def restore(*_: object) -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def first(*_: object) -> None:
+        stop.set()
+        restore()
+
+    for number in numbers:
+        signal.signal(number, first)
+    try:
+        yield stop
+    finally:
+        restore()
+
+
 def _send(
-    wanted: Wanted, total: int, ledger: DispatchLedger, settings: Settings, stop: threading.Event
-) -> Sent:
-    with wiring.publisher(settings) as publisher, meter("producing", "images", total) as progress:
-        return produce(wanted, ledger, publisher, progress, stop)
+    wanted: Wanted,
+    total: int,
+    ledger: DispatchLedger,
+    settings: Settings,
+    stop: threading.Event,
+    sent: Sent,
+) -> None:
+    try:
+        with wiring.publisher(settings) as publisher, meter("producing", "images", total) as progress:
+            produce(wanted, ledger, publisher, progress, stop, sent)
+    except (BrokerError, StoreError, KeyboardInterrupt):
+        if sent.images:
+            sys.stderr.write(f"cut short after {counts(sent)}\n")
+        raise
+
+
+def _how_to_go_on(args: argparse.Namespace, sent: Sent) -> str:
+    if not args.resume:
+        return "what was not sent again keeps its results; the same command starts from the first image"
+    words = ["windmill", "produce", "--services", args.services]
+    words += ["--group", args.group] if args.group is not None else []
+    words += ["--limit", str(args.limit - sent.images)] if args.limit else []
+    words += ["--delay", f"{args.delay:g}"] if args.delay else []
+    return f"go on with: {shlex.join(words)}"
 
 
 def _list(catalog: Catalog, *, as_json: bool) -> int:
@@ -111,14 +157,16 @@ def _list(catalog: Catalog, *, as_json: bool) -> int:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number, 1 or more")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
     if not 0 <= number < 86_400:
-        raise argparse.ArgumentTypeError(f"{text}: expected seconds, 0 or more")
+        raise argparse.ArgumentTypeError(f"{text}: expected seconds, 0 or more and less than a day")
     return number
