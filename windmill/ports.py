@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from windmill.dead import Dead, DeadGroup, Matching
 from windmill.findings import Findings, Progress
+from windmill.history import History
 from windmill.model import (
     Delivery,
     Dispatch,
     Heartbeat,
     Image,
+    Job,
     NewImage,
     Outcome,
+    Selection,
     Settlement,
     Sighting,
     Snapshot,
@@ -49,7 +54,13 @@ class Consumer(Protocol):
         ...
 
     def pause(self) -> None:
-        """Takes nothing more off the queue; what was taken can still be settled."""
+        """Takes nothing more off the queue, and gives back what nobody has taken yet. Idempotent.
+
+        What was taken can still be settled."""
+        ...
+
+    def resume(self) -> None:
+        """Ends a pause. Idempotent."""
         ...
 
     def close(self) -> None:
@@ -103,6 +114,19 @@ class ServiceCaller(Protocol):
         ...
 
 
+class Gate(Protocol):
+    """Something that a worker waits for before it takes more jobs."""
+
+    @property
+    def shut(self) -> bool:
+        """Whether to wait."""
+        ...
+
+    def wait(self, stop: threading.Event) -> None:
+        """Returns once it is open, or `stop` is set."""
+        ...
+
+
 class HeartbeatSink(Protocol):
     """Where heartbeats go."""
 
@@ -141,32 +165,103 @@ class FindingsReader(Protocol):
         ...
 
 
-class DispatchLedger(Protocol):
-    """The producer's side of the database."""
+class Ledger(Protocol):
+    """The ledger of what was asked for, as those who send jobs use it."""
 
-    def missing(
-        self, services: Sequence[str], *, group: str | None, limit: int | None, resume: bool
-    ) -> Iterator[Dispatch]:
-        """Streams, by image id, each image with those of `services` that it still lacks (all of them
-        unless `resume`), in memory that does not grow with the number of images."""
+    def count(self, selection: Selection) -> Mapping[str, int]:
+        """How many jobs for each service `selection` has; services without any are left out."""
         ...
 
-    def count_missing(
-        self, services: Sequence[str], *, group: str | None, limit: int | None, resume: bool
-    ) -> int:
-        """How many dispatches `missing` will give."""
+    def count_images(self, selection: Selection) -> int:
+        """How many images these jobs are about."""
         ...
 
-    def now(self) -> datetime:
-        """The database's clock: ask it before publishing what `record` is to note."""
+    def send(
+        self,
+        selection: Selection,
+        send: Callable[[Sequence[Dispatch]], None],
+        *,
+        after: int,
+        limit: int,
+    ) -> tuple[Sequence[Dispatch], int]:
+        """Has `send` send the next dispatches of a selection, up to `limit`, and notes them as queued.
+
+        Gives them and the number to go on `after`; the first is after 0. Those who send take turns, so that
+        nothing is sent by two of them. It is noted after it was sent: whoever dies between the two sends it
+        again, which loses nothing. What `send` raises passes through, and nothing is noted.
+        """
         ...
 
-    def record(self, dispatches: Iterable[Dispatch], *, sent: datetime) -> None:
-        """Notes each image × service as queued, unless a worker has settled it since `sent`."""
+    def last_hour(self, service: str) -> tuple[int, float]:
+        """How many jobs of a service or stage were settled in the last hour, and within how many seconds."""
+        ...
+
+    def current_version(self, service: str) -> str:
+        """The newest version that the service answered with; "" when none is known."""
+        ...
+
+    def make_current(self, service: str, version: str) -> None:
+        """From now on `version` is the newest: its results replace those of all others."""
         ...
 
     def groups(self) -> Mapping[str, int]:
         """The image groups that exist, with the number of images in each."""
+        ...
+
+
+class CountingLedger(Ledger, Protocol):
+    """A ledger that can be compared with what lies in the queues; the `Lost…` selections need a count."""
+
+    def begin_count(self) -> datetime:
+        """Forgets any earlier count; gives the time by the database's clock."""
+        ...
+
+    def counted(self, service: str, jobs: Sequence[Job]) -> None:
+        """Notes that these jobs lie in the queues of `service`."""
+        ...
+
+    def end_count(self) -> None:
+        """Makes the count ready to be used."""
+        ...
+
+    def open_services(self) -> Sequence[str]:
+        """The services that something is asked of and not settled."""
+        ...
+
+
+class Histories(Protocol):
+    """What happened to each image."""
+
+    def find(self, name: str) -> Sequence[int]:
+        """Numbers of the images that are called `name`: by number, path, address or file name; at most 11."""
+        ...
+
+    def of(self, image_id: int) -> History:
+        """All that is known of one image. Raises `ConfigError` when there is no such image."""
+        ...
+
+
+class Graveyard(Protocol):
+    """The jobs that were given up."""
+
+    def groups(self, matching: Matching) -> Sequence[DeadGroup]:
+        """Them by service and class of error."""
+        ...
+
+    def jobs(self, matching: Matching, *, after: int, limit: int) -> Sequence[Dead]:
+        """Up to `limit` of them, oldest first, with numbers above `after`."""
+        ...
+
+    def replay(
+        self, matching: Matching, send: Callable[[Sequence[Dispatch]], None], *, after: int, limit: int
+    ) -> tuple[Sequence[Dispatch], int]:
+        """Has `send` send the next ones again and forgets that they were dead; see `Ledger.send`.
+
+        What never was a job stays."""
+        ...
+
+    def drop(self, matching: Matching) -> int:
+        """Forgets them; the ledger notes them as skipped. Gives how many."""
         ...
 
 

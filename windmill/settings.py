@@ -53,6 +53,8 @@ class Settings:
     db_password: str = _secret()
     db_sslmode: str = _one_of("prefer", "disable", "allow", "require", "verify-ca", "verify-full")
 
+    max_queue_depth: int = _number(100_000, least=1, most=1_000_000_000)
+
     service_config: Path = Path("service_config.json")
     service_name: str = ""
     worker_id: str = ""

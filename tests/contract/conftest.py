@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,8 @@ from windmill import catalog, rabbitmq
 from windmill.memory import MemoryBroker
 from windmill.ports import Broker
 from windmill.postgres import broker as postgres
+from windmill.postgres.ledger import PostgresLedger
+from windmill.postgres.store import PostgresStore
 from windmill.settings import Settings
 
 KINDS = ("memory", "rabbitmq", "postgres")
@@ -103,3 +106,27 @@ def dead_in_postgres(server: Postgres, database: str, service: str) -> list[Dead
             (catalog.queue(service),),
         )
         return [Dead(body=bytes(body), error=error, reason=reason) for body, error, reason in cursor]
+
+
+@pytest.fixture
+def store(database: Settings) -> Iterator[PostgresStore]:
+    with closing(PostgresStore(database, "worker-1")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def ledger(database: Settings) -> Iterator[PostgresLedger]:
+    with closing(PostgresLedger(database, "producer")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def rows(database: Settings, postgres_server: Postgres) -> Callable[..., list[Any]]:
+    """Sends a statement to the database; gives its rows, if any."""
+
+    def fetch(statement: str, *values: object) -> list[Any]:
+        with closing(postgres_server.connect(database.db_name)) as connection, connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            return cursor.fetchall() if cursor.description else []
+
+    return fetch
