@@ -183,7 +183,7 @@ class Runner:
     def _settle(self, batch: Sequence[Handled]) -> None:
         outcomes = self._write(batch)
         self._publisher.publish([follower for outcome in outcomes for follower in outcome.followers])
-        self._consumer.settle([Settlement(delivery=h.delivery, decision=h.decision) for h in batch])
+        self._consumer.settle([_settlement(handled) for handled in batch])
         for middleware in self._middleware:
             if self._waiting:
                 middleware.resumed()
@@ -214,3 +214,9 @@ class Runner:
             for middleware in self._middleware:
                 middleware.parked(str(error))
         return not self._out_of_time.wait(retrying.backoff(failures) * random.uniform(0.8, 1.2))  # noqa: S311
+
+
+def _settlement(handled: Handled) -> Settlement:
+    """A job that is given up is in the database by now: its message has done its work."""
+    decision = Ack() if isinstance(handled.decision, Bury) else handled.decision
+    return Settlement(delivery=handled.delivery, decision=decision)

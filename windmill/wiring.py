@@ -20,6 +20,7 @@ from windmill.heartbeats import Heart, Pulse
 from windmill.images import ImageFiles
 from windmill.middleware.base import Middleware
 from windmill.middleware.job_log import JobLog
+from windmill.model import QueueState
 from windmill.parking import Parking
 from windmill.ports import Broker, ImageSource, ServiceCaller, Store
 from windmill.postgres import schema
@@ -71,10 +72,10 @@ def publisher(settings: Settings) -> AbstractContextManager[Broker]:
     return broker(settings, settings.worker_id_for("producer"))
 
 
-def queue_depths(settings: Settings, names: Iterable[str]) -> Mapping[str, int]:
-    """Waiting jobs for each service. Raises `BrokerError`."""
+def queue_states(settings: Settings, names: Iterable[str]) -> Mapping[str, QueueState]:
+    """The state of each service's queue. Raises `BrokerError`."""
     with broker(settings, settings.worker_id_for("monitor")) as connection:
-        return connection.queue_depths(names)
+        return connection.queue_states(names)
 
 
 def ledger(settings: Settings) -> AbstractContextManager[PostgresLedger]:

@@ -13,6 +13,7 @@ from windmill.model.jobs import (
     Image,
     Job,
     NewImage,
+    QueueState,
     Settlement,
 )
 from windmill.model.merging import MergedBox, Snapshot, SourcedDetection
@@ -64,6 +65,7 @@ __all__ = [
     "NewImage",
     "Outcome",
     "PostprocessingRow",
+    "QueueState",
     "ResultRow",
     "Row",
     "SemanticEvidence",
