@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from windmill.model import (
     Job,
     NewImage,
     Outcome,
+    QueueState,
     Selection,
     Settlement,
     Sighting,
@@ -28,11 +29,15 @@ from windmill.model import (
 class Publisher(Protocol):
     """The sending side of a broker."""
 
-    def publish(self, dispatches: Sequence[Dispatch]) -> None:
+    def publish(
+        self, dispatches: Sequence[Dispatch], *, doubtful: bool = False, stop: threading.Event | None = None
+    ) -> None:
         """Sends every dispatch to the queues of all its services; returns once all are safe.
 
-        Declares queues that do not exist yet. Raises `BrokerError` when that cannot be said of all of
-        them; some may have arrived.
+        Declares queues that do not exist yet. `doubtful` messages may be a second copy of one that a worker
+        has already: they are delivered as `redelivered`. A broker that takes nothing for now, being short of
+        memory or disk, is waited for without a limit, until `stop` is set. Raises `BrokerError` when it
+        cannot be said of all that they are safe; some may have arrived.
         """
         ...
 
@@ -41,12 +46,13 @@ class Consumer(Protocol):
     """The receiving side of a broker, for one queue. Thread-safe."""
 
     def take(self, limit: int, timeout: float) -> Sequence[Delivery]:
-        """Up to `limit` deliveries: at least one, unless `timeout` seconds pass without any."""
+        """Up to `limit` deliveries: at least one, unless `timeout` seconds pass without any or a pause comes
+        in between."""
         ...
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Acks, sends on again after a delay, or buries. A delivery whose connection was lost meanwhile
-        is skipped: the broker delivers it anew. Raises `BrokerError`."""
+        """Acks, or sends on again after exactly the delay, as far as the broker's longest goes. A delivery
+        whose connection was lost meanwhile is skipped: the broker delivers it anew. Raises `BrokerError`."""
         ...
 
     def depth(self) -> int:
@@ -54,13 +60,12 @@ class Consumer(Protocol):
         ...
 
     def pause(self) -> None:
-        """Takes nothing more off the queue, and gives back what nobody has taken yet. Idempotent.
-
-        What was taken can still be settled."""
+        """Takes nothing more off the queue and gives back what nobody has taken yet, as if it had never
+        left; what was taken can still be settled. Idempotent."""
         ...
 
     def resume(self) -> None:
-        """Ends a pause. Idempotent."""
+        """Takes from the queue again. Idempotent."""
         ...
 
     def close(self) -> None:
@@ -284,8 +289,17 @@ class Broker(Publisher, Protocol):
         """The queue of `service`; the broker hands out up to `prefetch` jobs in advance."""
         ...
 
-    def queue_depths(self, services: Iterable[str]) -> dict[str, int]:
-        """Waiting jobs for each service; 0 for a queue that does not exist. Raises `BrokerError`."""
+    def queue_states(self, services: Iterable[str]) -> dict[str, QueueState]:
+        """The state of each service's queue; all 0 for one that does not exist. Raises `BrokerError`."""
+        ...
+
+    def census(self, service: str) -> Iterator[bytes]:
+        """The body of every message that lies in the queues of `service` now, undeliverable ones included;
+        what a worker has in hand may be missing, and a message that moves meanwhile may come twice.
+
+        Nothing is lost by it and nothing counts as delivered, also while workers consume. Memory does not
+        grow with the queue. Raises `BrokerError`.
+        """
         ...
 
     def close(self) -> None:

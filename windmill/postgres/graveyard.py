@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from windmill.core import wire
 from windmill.dead import Dead, DeadGroup, Matching
@@ -78,11 +79,11 @@ def _statement(name: str) -> str:
     return query(name).format(matching=query("dead_matching"))
 
 
-def _dead(*row: object) -> Dead:
+def _dead(*row: Any) -> Dead:
     names = ("dead_id", "service", "image_id", "image", "body", "attempts", "error_class", "error",
              "worker_id", "buried_at")  # fmt: skip
-    fields = dict(zip(names, row, strict=True))
-    return Dead(**{**fields, "body": bytes(fields["body"])})  # type: ignore[arg-type]  # as the query gives them
+    values = dict(zip(names, row, strict=True))
+    return Dead(**{**values, "body": bytes(values["body"])})
 
 
 def _dispatches(dead: Dead) -> Sequence[Dispatch]:

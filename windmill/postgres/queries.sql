@@ -285,7 +285,7 @@ ON CONFLICT (content_hash) DO NOTHING
 RETURNING content_hash, image_id;
 
 -- name: publish_jobs
-INSERT INTO jobs (queue, body) VALUES %s;
+INSERT INTO jobs (queue, body, deliveries) VALUES %s;
 
 -- name: notify
 SELECT pg_notify(queue, '') FROM unnest(%(queues)s::text[]) AS queue;
@@ -300,6 +300,13 @@ SELECT nextval('job_holders');
 -- 2 is the lock space of live sessions that hold jobs.
 SELECT pg_advisory_lock(2, (%(holder)s & 2147483647)::int);
 
+-- name: be_counted
+-- 3 is the lock space of sessions that consume, by the hash of their queue's name.
+SELECT pg_advisory_lock_shared(3, hashtext(%(queue)s));
+
+-- name: be_uncounted
+SELECT pg_advisory_unlock_shared(3, hashtext(%(queue)s));
+
 -- name: free_dead_holders
 UPDATE jobs SET holder = NULL
 WHERE queue = %(queue)s AND holder IS NOT NULL
@@ -307,15 +314,6 @@ WHERE queue = %(queue)s AND holder IS NOT NULL
       SELECT l.objid::bigint FROM pg_locks l
       WHERE l.locktype = 'advisory' AND l.classid = 2 AND l.objsubid = 2
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()));
-
--- name: bury_undeliverable
-WITH dead AS (
-    DELETE FROM jobs WHERE queue = %(queue)s AND holder IS NULL AND deliveries > %(limit)s RETURNING *
-)
-INSERT INTO dead_jobs (job_id, queue, body, attempt, error, reason)
-SELECT job_id, queue, body, attempt, 'DeliveryLimit',
-       'handed out ' || deliveries || ' times and never settled: it may be killing its workers'
-FROM dead;
 
 -- name: take_jobs
 WITH next AS (
@@ -338,28 +336,29 @@ DELETE FROM jobs USING (VALUES %s) AS done (job_id, holder)
 WHERE jobs.job_id = done.job_id AND jobs.holder = done.holder;
 
 -- name: again_jobs
-UPDATE jobs SET holder = NULL, attempt = again.attempt, deliveries = 0,
+UPDATE jobs SET holder = NULL, attempt = again.attempt, deliveries = least(jobs.deliveries - 1, 1),
                 available_at = now() + again.delay * interval '1 second'
 FROM (VALUES %s) AS again (job_id, attempt, delay, holder)
 WHERE jobs.job_id = again.job_id AND jobs.holder = again.holder;
-
--- name: bury_jobs
-WITH burial (job_id, error, reason, holder) AS (VALUES %s),
-dead AS (
-    DELETE FROM jobs USING burial
-    WHERE jobs.job_id = burial.job_id AND jobs.holder = burial.holder
-    RETURNING jobs.job_id, jobs.queue, jobs.body, jobs.attempt, burial.error, burial.reason
-)
-INSERT INTO dead_jobs (job_id, queue, body, attempt, error, reason) SELECT * FROM dead;
 
 -- name: give_back
 UPDATE jobs SET holder = NULL, deliveries = deliveries - (job_id = ANY (%(untouched)s))::int
 WHERE holder = %(holder)s AND job_id = ANY (%(jobs)s);
 
--- name: queue_depths
-SELECT queue, count(*) FROM jobs
-WHERE queue = ANY (%(queues)s) AND holder IS NULL AND available_at <= now()
-GROUP BY queue;
+-- name: queue_states
+SELECT q.queue,
+       (SELECT count(*) FROM jobs j
+        WHERE j.queue = q.queue AND j.holder IS NULL AND j.available_at <= now()) AS waiting,
+       (SELECT count(*) FROM jobs j
+        WHERE j.queue = q.queue AND j.holder IS NULL AND j.available_at > now()) AS delayed,
+       (SELECT count(*) FROM pg_locks l
+        WHERE l.locktype = 'advisory' AND l.classid = 3 AND l.objsubid = 2 AND l.granted
+          AND l.objid::bigint = hashtext(q.queue)::bigint & 4294967295
+          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())) AS consumers
+FROM unnest(%(queues)s::text[]) AS q (queue);
+
+-- name: census
+SELECT body FROM jobs WHERE queue = %(queue)s;
 
 -- name: database_exists
 SELECT 1 FROM pg_database WHERE datname = %(name)s;
