@@ -60,7 +60,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m chaos", description=DESCRIPTION)
     names = [case.name for case in CASES]
     parser.add_argument("--list", action="store_true", help="list the cases and exit")
-    parser.add_argument("--only", action="append", choices=names, metavar="CASE", help="this case (repeatable)")
+    parser.add_argument(
+        "--only", action="append", choices=names, metavar="CASE", help="this case (repeatable)"
+    )
     parser.add_argument("--broker", choices=(*BROKERS, "both"), default="both")
     parser.add_argument("--images", type=int, default=100, help="photos in each run (default: 100)")
     parser.add_argument("--hold", type=float, default=10.0, help="seconds that what is away stays away")

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from chaos import photos
-from chaos.cases import ONE_OF_EACH, PACE, Case
+from chaos.cases import ONE_OF_EACH, Case
 from chaos.site import ASKED, POSTGRES, Site
-from chaos.stage import Ending, Stage, staged
+from chaos.stage import Ending, SkippedError, Stage, staged
 from chaos.tables import Expected, Failure, Tables
 
 
@@ -46,7 +46,10 @@ class Harness:
             self._site.tell(pace=case.pace)
             case.submit(stage)
             stage.fleet.start(case.counts)
-            case.disturb(stage)
+            try:
+                case.disturb(stage)
+            except SkippedError as reason:
+                return _skipped(case, broker, expected, str(reason))
             self._site.tell(pace=0.0)
             ending = stage.finish(expected)
             return _line(case, broker, stage, expected, ending)
@@ -83,7 +86,7 @@ class Harness:
 
 def _line(case: Case, broker: str, stage: Stage, expected: Expected, ending: Ending) -> Line:
     found = ending.difference
-    extra = sum(n - 1 for name in ASKED for n in stage.site.calls()[name].values() if n > 1)
+    extra = stage.site.repeated_calls()
     notes = [f"{extra} repeated calls"] * bool(extra) + stage.notes
     left = [f"left in {queue}: {count}" for queue, count in ending.left.items()]
     shown = [*found.lost[:3], *found.wrong[:3], *found.duplicated[:3]]
@@ -93,10 +96,23 @@ def _line(case: Case, broker: str, stage: Stage, expected: Expected, ending: End
         jobs=len(expected.tables.rows) + 2 * len(expected.marked),
         lost=len(found.lost),
         duplicated=len(found.duplicated) + sum(ending.left.values()),
-        wrong=len(found.wrong),
+        wrong=len(found.wrong) + len(stage.faults),
         seconds=round(ending.seconds, 1),
-        note="; ".join([*notes, *left]),
+        note="; ".join([*stage.faults, *notes, *left]),
         examples=tuple(" ".join(key) for key in shown),
+    )
+
+
+def _skipped(case: Case, broker: str, expected: Expected, reason: str) -> Line:
+    return Line(
+        case=case.name,
+        broker=broker,
+        jobs=len(expected.tables.rows),
+        lost=0,
+        duplicated=0,
+        wrong=0,
+        seconds=0.0,
+        note=f"not run: {reason}",
     )
 
 

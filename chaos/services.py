@@ -1,7 +1,8 @@
 """All fake services in one process, and how they are told to misbehave.
 
 `python -m chaos.services CONTROL_PORT NAME=PORT…`. On the control port, a POST of `{"service", "fault"}` sets a
-fault (`{"service", "pace"}` the seconds that a call takes), and a GET says how often each image was sent.
+fault (`{"service", "pace"}` the seconds that a call takes); a GET says how often each service
+was sent each image, and how many calls are under way.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Service:
         self.name = name
         self.calls: Counter[str] = Counter()
         self.pace = 0.0
+        self.busy = 0  # calls under way
         self._port = port
         self._fault = ""
         self._server: asyncio.Server | None = None
@@ -63,6 +65,13 @@ class Service:
             return "200 OK", "", b'{"status": "healthy"}'
         picture = _picture(head, body)
         self.calls[picture.name] += 1
+        self.busy += 1
+        try:
+            return await self._look(picture)
+        finally:
+            self.busy -= 1
+
+    async def _look(self, picture: Picture) -> tuple[str, str, bytes]:
         await asyncio.sleep(self.pace)
         reply = answer(self.name, picture)
         marked = MARK in picture.data
@@ -93,7 +102,9 @@ def _length(head: bytes) -> int:
 
 
 def _response(status: str, extra: str, body: bytes) -> bytes:
-    head = f"HTTP/1.1 {status}\r\n{extra}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = (
+        f"HTTP/1.1 {status}\r\n{extra}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
     return head.encode() + body
 
 
@@ -132,8 +143,8 @@ class Control:
                 service.calls.clear()
         return {}
 
-    def _counts(self) -> dict[str, dict[str, int]]:
-        return {name: dict(service.calls) for name, service in self._services.items()}
+    def _counts(self) -> dict[str, Any]:
+        return {name: {"calls": one.calls, "busy": one.busy} for name, one in self._services.items()}
 
 
 async def serve(control_port: int, ports: dict[str, int]) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pika.exceptions
 
 from chaos import photos
+from chaos.answers import Picture
 from tests.servers import MariaDB, Postgres, RabbitMQ
 from tests.servers.base import free_port
 from tests.waiting import until
@@ -65,8 +66,18 @@ class Site:
 
     def calls(self) -> dict[str, dict[str, int]]:
         """How often each service was sent each image."""
-        counts: dict[str, dict[str, int]] = self._ask("GET", None)
-        return counts
+        return {name: said["calls"] for name, said in self._ask("GET", None).items()}
+
+    def busy(self, service: str) -> bool:
+        """Whether a call to it is under way."""
+        return bool(self._ask("GET", None)[service]["busy"])
+
+    def repeated_calls(self) -> int:
+        """Calls about whole photos beyond one for each service: what at-least-once costs."""
+        files = (self.folder / "photos").rglob("*.jpg")
+        names = {Picture(file.read_bytes()).name for file in files}
+        calls = self.calls()
+        return sum(calls[service].get(name, 1) - 1 for service in ASKED for name in names)
 
     def _ask(self, method: str, body: str | None) -> Any:
         with closing(http.client.HTTPConnection("127.0.0.1", self._control, timeout=10)) as connection:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pika.exceptions
@@ -18,10 +16,12 @@ from chaos.fleet import Fleet
 from chaos.proxy import Proxy
 from chaos.site import ASKED, RABBITMQ, ROOT, WORKERS, Site, waiting
 from chaos.tables import Difference, Expected, Tables
+from tests.waiting import until
 
 _LOOK = 0.1  # seconds between looks
 _STARTS = 60.0  # seconds for work to begin
-_QUIET = 30.0  # seconds without any change after which what is missing is lost
+_QUIET = 15.0  # seconds without any change, and no job in any queue, after which what is missing is lost
+_LONGEST_PAUSE = 100.0  # the same while jobs wait: for their next attempt, or for a lost connection's end
 _LONGEST = 300.0  # seconds after the disturbance
 
 
@@ -34,6 +34,10 @@ class Ending:
     seconds: float
 
 
+class SkippedError(Exception):
+    """A case cannot be run here, for the reason given."""
+
+
 class Stage:
     """What a case works with."""
 
@@ -43,7 +47,8 @@ class Stage:
         self.fleet = fleet
         self.environment = environment
         self.notes: list[str] = []
-        self.queue_proxy: Proxy | None = None
+        self.faults: list[str] = []
+        self.proxy: Proxy | None = None
         self.hold = 10.0
         self._connection: Any = None
 
@@ -53,21 +58,39 @@ class Stage:
         """Runs a command to its end; gives what it said."""
         done = self.fleet.run(*words)
         if done.returncode:
-            raise RuntimeError(f"windmill {' '.join(words)} ended with {done.returncode}: {done.stderr[-2000:]}")
+            raise RuntimeError(
+                f"windmill {' '.join(words)} ended with {done.returncode}: {done.stderr[-2000:]}"
+            )
         return done.stdout
 
-    def submit(self) -> None:
-        """Sends all photos to all services."""
-        self.windmill("produce", "--services", ",".join(ASKED))
+    def reconcile(self) -> bool:
+        """Runs `windmill reconcile`; False as long as there is no such command."""
+        done = self.fleet.run("reconcile")
+        if "no such command" in done.stderr:
+            return False
+        if done.returncode:
+            raise RuntimeError(f"windmill reconcile ended with {done.returncode}: {done.stderr[-2000:]}")
+        self.note(done.stdout.strip().splitlines()[-1] if done.stdout.strip() else "reconciled")
+        return True
 
     def await_results(self, share: float) -> None:
-        """Until this share of all results is there, or all is done: then a case is too late, and says so."""
+        """Until this share of all results is there."""
         wanted = share * self.site.images * len(ASKED)
-        deadline = time.monotonic() + _STARTS
-        while self.count("SELECT count(*) FROM results") < wanted:
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"no {wanted:g} results within {_STARTS:g} s")
-            time.sleep(_LOOK / 4)
+        until(lambda: self.count("SELECT count(*) FROM results") >= wanted, _STARTS)
+
+    def await_more(self, service: str, number: int) -> None:
+        """Until so many more results of this service are there."""
+        counting = f"SELECT count(*) FROM results WHERE service = '{service}'"  # noqa: S608 -- our own name
+        wanted = self.count(counting) + number
+        until(lambda: self.count(counting) >= wanted, _STARTS)
+
+    def await_call(self, service: str) -> None:
+        """Until a worker has a job of this service in hand."""
+        until(lambda: self.site.busy(service), _STARTS)
+
+    def await_idle(self, service: str) -> None:
+        """Until nobody asks it any more: the worker that did is dead."""
+        until(lambda: not self.site.busy(service), _STARTS)
 
     def count(self, statement: str) -> int:
         return int(self.row(statement)[0])
@@ -83,8 +106,26 @@ class Stage:
         """Something that the table should say beside the counts."""
         self.notes.append(text)
 
-    def rabbit_shape(self) -> str:
-        return self.environment["QUEUE_VHOST"]
+    def blame(self, text: str) -> None:
+        """Something that is wrong, other than a row."""
+        self.faults.append(text)
+
+    def skip(self, reason: str) -> None:
+        """Ends the case: what it is about does not exist here."""
+        raise SkippedError(reason)
+
+    @property
+    def line(self) -> Proxy:
+        """The line between the workers and the broker."""
+        assert self.proxy is not None
+        return self.proxy
+
+    def heartbeats(self) -> int:
+        """How many there are in MySQL."""
+        with closing(self.site.mariadb.connect(self.environment["MONITORING_DB_NAME"])) as connection:
+            with closing(connection.cursor()) as cursor:
+                cursor.execute("SELECT count(*) FROM worker_heartbeats")
+                return int(cursor.fetchone()[0])
 
     # --- for the harness -----------------------------------------------------------------------------
 
@@ -108,7 +149,8 @@ class Stage:
                 difference = expected.difference(self.tables())
                 if not difference:
                     break
-            if time.monotonic() > changed + _QUIET:
+            quiet = time.monotonic() - changed
+            if quiet > _QUIET and (quiet > _LONGEST_PAUSE or not self._waiting()):
                 break
             time.sleep(_LOOK)
         left = self._left()
@@ -154,7 +196,7 @@ class Stage:
         """What the workers hand back when they stop, and what nobody took."""
         statuses = self.fleet.stop()
         if unclean := {name: status for name, status in statuses.items() if status}:
-            self.note(f"exit status of a worker that was told to stop: {unclean}")
+            self.blame(f"exit status of a worker that was told to stop: {unclean}")
         return self._waiting()
 
     def _connected(self) -> Any:
@@ -165,24 +207,32 @@ class Stage:
 
 @contextmanager
 def staged(
-    site: Site, broker: str, *, extra: Mapping[str, str], tampered: Mapping[str, str], proxied: bool, hold: float
+    site: Site,
+    broker: str,
+    *,
+    extra: Mapping[str, str],
+    tampered: Mapping[str, str],
+    proxied: bool,
+    hold: float,
 ) -> Iterator[Stage]:
     """A stage with its own database and vhost; its workers are not yet started."""
     with ExitStack() as stack:
-        environment, proxy = _environment(site, broker, proxied, stack)
+        environment, proxy = _environment(
+            site, broker, stack, proxied=proxied, monitored="ENABLE_MONITORING" in extra
+        )
         folder = site.folder / environment["DB_NAME"]
         folder.mkdir()
         environment |= {"RUN_DIR": str(folder), **extra}
         fleet = stack.enter_context(Fleet(environment, folder, tampered))
         stage = stack.enter_context(closing(Stage(site, broker, fleet, environment)))
-        stage.queue_proxy, stage.hold = proxy, hold
+        stage.proxy, stage.hold = proxy, hold
         site.tell(fault="", pace=0.0, forget=True)
         stage.prepare()
         yield stage
 
 
 def _environment(
-    site: Site, broker: str, proxied: bool, stack: ExitStack
+    site: Site, broker: str, stack: ExitStack, *, proxied: bool, monitored: bool
 ) -> tuple[dict[str, str], Proxy | None]:
     """Settings for a fresh database and vhost; the broker is behind a proxy if the case cuts the line."""
     found = {
@@ -196,11 +246,33 @@ def _environment(
         "REQUEST_TIMEOUT": "10",
         "SHUTDOWN_GRACE": "15",
     }
+    found |= _monitoring(site) if monitored else {}
     if broker == RABBITMQ:
         server = site.rabbitmq
-        found |= {"QUEUE_HOST": server.host, "QUEUE_PORT": str(server.port), "QUEUE_VHOST": server.new_vhost()}
+        found |= {
+            "QUEUE_HOST": server.host,
+            "QUEUE_PORT": str(server.port),
+            "QUEUE_VHOST": server.new_vhost(),
+        }
     if not proxied:
         return found, None
     port = "QUEUE_PORT" if broker == RABBITMQ else "DB_PORT"
     proxy = stack.enter_context(Proxy(int(found[port])))
     return found | {port: str(proxy.port)}, proxy
+
+
+def _monitoring(site: Site) -> dict[str, str]:
+    """Settings for a fresh database of heartbeats; a server that an earlier case killed is started."""
+    server = site.mariadb
+    if server.process is None:
+        server.start()
+    name = server.new_database()
+    with closing(server.connect(name)) as connection, closing(connection.cursor()) as cursor:
+        cursor.execute((ROOT / "schema.mysql.sql").read_text("utf-8"))
+    return {
+        "MONITORING_DB_HOST": server.host,
+        "MONITORING_DB_PORT": str(server.port),
+        "MONITORING_DB_NAME": name,
+        "MONITORING_DB_USER": server.dbuser,
+        "MONITORING_DB_PASSWORD": server.password,
+    }

@@ -21,10 +21,10 @@ READ: Mapping[str, str] = {
     "results": "SELECT image_filename, service, jsonb_build_array(status, service_types, bbox_format, "
     "CASE WHEN status = 'success' THEN data ELSE data #> '{error,class}' END) "
     "FROM results JOIN images USING (image_id)",
-    "merged_boxes": "SELECT image_filename, box_key, jsonb_build_array(status, source_result_ids, merged_data) "
-    "FROM merged_boxes JOIN images USING (image_id)",
-    "postprocessing": "SELECT image_filename, coalesce(box_key, ''), service, jsonb_build_array(p.status, data) "
-    "FROM postprocessing p JOIN images USING (image_id) LEFT JOIN merged_boxes ON merged_id = merged_box_id",
+    "merged_boxes": "SELECT image_filename, box_key, "
+    "jsonb_build_array(status, source_result_ids, merged_data) FROM merged_boxes JOIN images USING (image_id)",
+    "postprocessing": "SELECT image_filename, coalesce(box_key, ''), service, "
+    "jsonb_build_array(p.status, data) FROM postprocessing p JOIN images USING (image_id) LEFT JOIN merged_boxes ON merged_id = merged_box_id",
     "consensus": "SELECT image_filename, consensus_data - 'latest_result_time' "
     "FROM consensus JOIN images USING (image_id)",
 }
@@ -145,7 +145,9 @@ def _owner(photo: str, result_id: int, ids: Mapping[int, tuple[str, str]]) -> st
 
 
 OPEN = "SELECT count(*) FROM dispatches WHERE state NOT IN ('done', 'failed', 'skipped')"
-PROGRESS = """SELECT (SELECT count(*) FROM results), (SELECT count(*) FROM dispatches WHERE settled_at IS NOT NULL),
-    (SELECT count(*) FROM postprocessing), (SELECT count(*) FROM merged_boxes), (SELECT count(*) FROM consensus),
-    (SELECT coalesce(max(consensus_created), 'epoch') FROM consensus), (SELECT count(*) FROM jobs)"""
+PROGRESS = """
+SELECT (SELECT count(*) FROM results), (SELECT count(*) FROM dispatches WHERE settled_at IS NOT NULL),
+       (SELECT count(*) FROM postprocessing), (SELECT count(*) FROM merged_boxes), (SELECT count(*) FROM jobs),
+       (SELECT count(*) FROM consensus), (SELECT coalesce(max(consensus_created), 'epoch') FROM consensus)
+"""
 ERRORS = psycopg2.Error
