@@ -1,4 +1,4 @@
-"""What the fake services say: a reply that depends on the image's bytes alone, so that every run must agree."""
+"""What the fake services say: replies that depend on the image's bytes alone, so that all runs must agree."""
 
 from __future__ import annotations
 

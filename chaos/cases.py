@@ -40,12 +40,13 @@ CASES: tuple[Case, ...] = (
     # --- workers -------------------------------------------------------------------------------------
     Case(
         name="kill-worker",
-        does="`kill -9` of a service's worker while its service works on an image, ten times, as work goes on.",
+        does="`kill -9` of yolov8's worker with images in hand, ten times, with some work done between.",
         disturb=do.kill_service_worker,
+        pace=0.2,
     ),
     Case(
         name="kill-worker-in-a-row",
-        does="The same ten times as soon as it is back and has an image in hand, so that little is done between.",
+        does="The same, each time as soon as it is back and has an image in hand: nothing is done between.",
         disturb=do.kill_in_a_row,
     ),
     Case(

@@ -60,13 +60,11 @@ def _produce(stage: Stage, how: str, count: int) -> None:
 
 
 def kill_service_worker(stage: Stage) -> None:
-    """Of two services in turn; between its deaths each worker does more than it has in hand at a time."""
-    more = min(_IN_HAND + 2, stage.site.images // (_KILLS // 2 + 1))
-    for n in range(_KILLS):
-        victim = ASKED[n % 2]
-        stage.await_more(victim, more)
-        stage.await_call(victim)
-        stage.fleet.kill(victim)
+    """Between its deaths the worker does about as much as it has in hand at a time."""
+    for n in range(min(_KILLS, stage.site.images // _IN_HAND - 1)):
+        stage.await_count("yolov8", (n + 1) * _IN_HAND)
+        stage.await_call("yolov8")
+        stage.fleet.kill("yolov8")
 
 
 def kill_in_a_row(stage: Stage) -> None:

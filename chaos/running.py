@@ -50,6 +50,8 @@ class Harness:
                 case.disturb(stage)
             except SkippedError as reason:
                 return _skipped(case, broker, expected, str(reason))
+            except (AssertionError, RuntimeError) as error:  # work that stands still is a finding
+                stage.blame(f"could not go on as planned: {error}")
             self._site.tell(pace=0.0)
             ending = stage.finish(expected)
             return _line(case, broker, stage, expected, ending)

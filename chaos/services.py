@@ -1,8 +1,8 @@
 """All fake services in one process, and how they are told to misbehave.
 
-`python -m chaos.services CONTROL_PORT NAME=PORT…`. On the control port, a POST of `{"service", "fault"}` sets a
-fault (`{"service", "pace"}` the seconds that a call takes); a GET says how often each service
-was sent each image, and how many calls are under way.
+`python -m chaos.services CONTROL_PORT NAME=PORT…`. On the control port, a POST of `{"service", "fault"}` sets
+a fault (`{"service", "pace"}` the seconds that a call takes); a GET says how often each service was sent each
+image, and how many calls are under way.
 """
 
 from __future__ import annotations

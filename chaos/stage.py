@@ -78,11 +78,10 @@ class Stage:
         wanted = share * self.site.images * len(ASKED)
         until(lambda: self.count("SELECT count(*) FROM results") >= wanted, _STARTS)
 
-    def await_more(self, service: str, number: int) -> None:
-        """Until so many more results of this service are there."""
+    def await_count(self, service: str, number: int) -> None:
+        """Until so many results of this service are there."""
         counting = f"SELECT count(*) FROM results WHERE service = '{service}'"  # noqa: S608 -- our own name
-        wanted = self.count(counting) + number
-        until(lambda: self.count(counting) >= wanted, _STARTS)
+        until(lambda: self.count(counting) >= number, _STARTS)
 
     def await_call(self, service: str) -> None:
         """Until a worker has a job of this service in hand."""
@@ -122,10 +121,10 @@ class Stage:
 
     def heartbeats(self) -> int:
         """How many there are in MySQL."""
-        with closing(self.site.mariadb.connect(self.environment["MONITORING_DB_NAME"])) as connection:
-            with closing(connection.cursor()) as cursor:
-                cursor.execute("SELECT count(*) FROM worker_heartbeats")
-                return int(cursor.fetchone()[0])
+        name = self.environment["MONITORING_DB_NAME"]
+        with closing(self.site.mariadb.connect(name)) as connection, closing(connection.cursor()) as cursor:
+            cursor.execute("SELECT count(*) FROM worker_heartbeats")
+            return int(cursor.fetchone()[0])
 
     # --- for the harness -----------------------------------------------------------------------------
 

@@ -16,19 +16,18 @@ import psycopg2
 Key = tuple[str, ...]  # table, photo, and what tells its rows apart
 
 READ: Mapping[str, str] = {
-    "dispatches": "SELECT image_filename, service, jsonb_build_array(state, found) "
-    "FROM dispatches JOIN images USING (image_id)",
+    "dispatches": "SELECT image_filename, service, jsonb_build_array(state, found) FROM dispatches",
     "results": "SELECT image_filename, service, jsonb_build_array(status, service_types, bbox_format, "
-    "CASE WHEN status = 'success' THEN data ELSE data #> '{error,class}' END) "
-    "FROM results JOIN images USING (image_id)",
+    "CASE WHEN status = 'success' THEN data ELSE data #> '{error,class}' END) FROM results",
     "merged_boxes": "SELECT image_filename, box_key, "
-    "jsonb_build_array(status, source_result_ids, merged_data) FROM merged_boxes JOIN images USING (image_id)",
+    "jsonb_build_array(status, source_result_ids, merged_data) FROM merged_boxes",
     "postprocessing": "SELECT image_filename, coalesce(box_key, ''), service, "
-    "jsonb_build_array(p.status, data) FROM postprocessing p JOIN images USING (image_id) LEFT JOIN merged_boxes ON merged_id = merged_box_id",
-    "consensus": "SELECT image_filename, consensus_data - 'latest_result_time' "
-    "FROM consensus JOIN images USING (image_id)",
+    "jsonb_build_array(p.status, data) FROM postprocessing p "
+    "LEFT JOIN (SELECT merged_id, box_key FROM merged_boxes) m ON merged_id = merged_box_id",
+    "consensus": "SELECT image_filename, consensus_data - 'latest_result_time' FROM consensus",
 }
-RESULT_IDS = "SELECT result_id, image_filename, service FROM results JOIN images USING (image_id)"
+WITH_PHOTO = " JOIN images USING (image_id)"
+RESULT_IDS = "SELECT result_id, image_filename, service FROM results"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +115,11 @@ def read(connection: Any) -> Tables:
 
 
 def _read(cursor: Any) -> Tables:
-    cursor.execute(RESULT_IDS)
+    cursor.execute(RESULT_IDS + WITH_PHOTO)
     ids = {result_id: (photo, service) for result_id, photo, service in cursor.fetchall()}
     found: list[tuple[Key, Any]] = []
     for table, statement in READ.items():
-        cursor.execute(statement)
+        cursor.execute(statement + WITH_PHOTO)
         found += [((table, *words), _named(table, words[0], data, ids)) for *words, data in cursor.fetchall()]
     return Tables(dict(found), Counter(key for key, _ in found))
 
@@ -147,7 +146,8 @@ def _owner(photo: str, result_id: int, ids: Mapping[int, tuple[str, str]]) -> st
 OPEN = "SELECT count(*) FROM dispatches WHERE state NOT IN ('done', 'failed', 'skipped')"
 PROGRESS = """
 SELECT (SELECT count(*) FROM results), (SELECT count(*) FROM dispatches WHERE settled_at IS NOT NULL),
-       (SELECT count(*) FROM postprocessing), (SELECT count(*) FROM merged_boxes), (SELECT count(*) FROM jobs),
-       (SELECT count(*) FROM consensus), (SELECT coalesce(max(consensus_created), 'epoch') FROM consensus)
+       (SELECT count(*) FROM postprocessing), (SELECT count(*) FROM merged_boxes),
+       (SELECT count(*) FROM jobs), (SELECT count(*) FROM consensus),
+       (SELECT coalesce(max(consensus_created), 'epoch') FROM consensus)
 """
 ERRORS = psycopg2.Error
