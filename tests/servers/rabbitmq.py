@@ -87,8 +87,12 @@ class RabbitMQ(Server):
     def new_vhost(self) -> str:
         """Creates a vhost and gives its name."""
         name = f"test_{next(self._names)}"
-        self.control("eval", _NEW_VHOST.format(vhost=name, user=self.dbuser))
+        self.add_vhost(name)
         return name
+
+    def add_vhost(self, name: str) -> None:
+        """Creates a vhost, or, in a server whose data was deleted, creates it anew."""
+        self.control("eval", _NEW_VHOST.format(vhost=name, user=self.dbuser))
 
     def cleanup(self) -> list[str]:
         """Ends the epmd of our own, which survives the broker."""

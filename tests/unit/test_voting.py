@@ -166,3 +166,13 @@ def test_the_order_of_services_is_nothing():
         reply("clip", "🚗", full=["🧑"]),
     ]
     assert len({vote(order, []) for order in itertools.permutations(replies)}) == 1
+
+
+def test_the_order_of_boxes_is_nothing():
+    boxes = [
+        merged("🚗", "yolov8", "rtdetr", confidence=0.4),
+        merged("🚗", "yolov8", "clip"),
+        merged("🚗", "rtdetr", "clip"),
+    ]
+    replies = [reply("yolov8", "🚗"), reply("rtdetr", "🚗")]
+    assert len({vote(replies, order) for order in itertools.permutations(boxes)}) == 1

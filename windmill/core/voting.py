@@ -43,7 +43,8 @@ def vote(replies: Sequence[StoredReply], boxes: Sequence[MergedBox]) -> Consensu
     """Consensus of all successful `replies` of one image and its merged `boxes`; their order is nothing."""
     stored = sorted(replies, key=lambda one: one.reply.service)
     spoken = [one.reply for one in stored]
-    agreed = [box for box in boxes if box.detection_count > 1 and box.emoji]
+    strongest_first = sorted(boxes, key=lambda box: (-box.score, box.key))
+    agreed = [box for box in strongest_first if box.detection_count > 1 and box.emoji]
     ballots = _by_emoji(ballot for reply in spoken for ballot in _ballots(reply))
     ranking = [_vote(own, [b for b in agreed if b.emoji == symbol]) for symbol, own in ballots.items()]
     return Consensus(
