@@ -6,7 +6,6 @@ import io
 import stat
 import struct
 import threading
-import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -15,10 +14,11 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 import pillow_heif
-import requests
 from PIL import ExifTags, UnidentifiedImageError
 from PIL import Image as Pictures
 
+from windmill.addresses import WebAddresses
+from windmill.core.urls import shown
 from windmill.errors import ImageError, ImageTooLargeError
 from windmill.model import Image
 from windmill.settings import Settings
@@ -39,9 +39,6 @@ _MOST_EXIF = 65_000  # bytes that a JPEG has room for
 _UNWRITABLE = (AttributeError, LookupError, OverflowError, TypeError, ValueError, struct.error)
 _KEPT = 4  # decoded images that a worker keeps: the boxes of one image come one after another
 _STRIPES = 16
-_URL_TIMEOUT = 30.0  # seconds without a byte
-_URL_PATIENCE = 120.0  # seconds for all bytes: a sender that drips must not keep a thread
-_CHUNK = 1 << 16
 
 # EXIF 2.32, 4.6.4 A: what the tag Orientation says has to be done.
 _TURNS = {
@@ -66,6 +63,7 @@ class ImageFiles:
 
     def __init__(self, settings: Settings) -> None:
         self._most_bytes = int(settings.max_image_mb * 1_000_000)
+        self._web = WebAddresses(settings.allow_private_urls)
         self._most_pixels = int(settings.max_image_megapixels * 1_000_000)
         self._decoded: OrderedDict[int, Pictures.Image] = OrderedDict()
         self._lock = threading.Lock()
@@ -75,7 +73,7 @@ class ImageFiles:
         """The file as it is. Raises `ImageError`."""
         if image.path is not None:
             return read_file(Path(image.path), self._most_bytes)
-        return read_url(str(image.url), self._most_bytes)
+        return _sized(_name(image), self._web.read(str(image.url), self._most_bytes), self._most_bytes)
 
     def upright(self, image: Image) -> bytes:
         """See `ports.ImageSource`: the file itself unless it lies on its side or few can read it."""
@@ -153,39 +151,6 @@ def read_file(path: Path, most: int) -> bytes:
     except ValueError as exc:  # a NUL or half a surrogate pair
         raise ImageError(f"{str(path)!r:.200}: no file can be called that: {exc}") from exc
     return _sized(str(path), data, most)
-
-
-def read_url(url: str, most: int) -> bytes:
-    """The body at an http or https address, of at most `most` bytes. Raises `ImageError`."""
-    if not url.lower().startswith(("http://", "https://")):
-        raise ImageError(f"{url}: expected http:// or https://")
-    try:
-        with requests.get(url, timeout=_URL_TIMEOUT, stream=True) as response:
-            if response.status_code != requests.codes.ok:
-                raise ImageError(f"{url}: the server answered {response.status_code} {response.reason}")
-            return _sized(url, _body(url, response, most), most)
-    except (requests.RequestException, ValueError) as exc:  # ValueError: of urllib3, for odd hosts
-        raise ImageError(f"{url}: cannot fetch it: {_reason(exc)}") from exc
-
-
-def _body(url: str, response: requests.Response, most: int) -> bytes:
-    """What the server sends, up to a little more than `most` bytes."""
-    deadline = time.monotonic() + _URL_PATIENCE
-    data = bytearray()
-    for chunk in response.iter_content(_CHUNK):
-        data += chunk
-        if len(data) > most:
-            break
-        if time.monotonic() > deadline:
-            raise ImageError(f"{url}: not all there after {_URL_PATIENCE:g} s")
-    return bytes(data)
-
-
-def _reason(error: Exception) -> str:
-    """What went wrong, without the objects that it went through."""
-    first = error.args[0] if error.args else None
-    text = str(getattr(first, "reason", None) or error)
-    return text.partition("): ")[2] or text
 
 
 def _sized(name: str, data: bytes, most: int) -> bytes:
@@ -294,4 +259,4 @@ def _jpeg(picture: Pictures.Image, exif: bytes = b"", icc: bytes | None = None) 
 
 
 def _name(image: Image) -> str:
-    return image.path or str(image.url)
+    return image.path or shown(str(image.url))
