@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import io
-import stat
 import struct
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar, cast
@@ -20,6 +19,7 @@ from PIL import Image as Pictures
 from windmill.addresses import WebAddresses
 from windmill.core.urls import shown
 from windmill.errors import ImageError, ImageTooLargeError
+from windmill.files import read_file, sized
 from windmill.model import Image
 from windmill.settings import Settings
 
@@ -50,11 +50,6 @@ _TURNS = {
     7: Pictures.Transpose.TRANSVERSE,
     8: Pictures.Transpose.ROTATE_90,
 }
-_REMEDIES: Mapping[type[OSError], str] = {
-    FileNotFoundError: "; is it on this machine too?",
-    PermissionError: "; may this user read it?",
-}
-
 Value = TypeVar("Value")
 
 
@@ -63,6 +58,7 @@ class ImageFiles:
 
     def __init__(self, settings: Settings) -> None:
         self._most_bytes = int(settings.max_image_mb * 1_000_000)
+        self._roots = settings.image_roots
         self._web = WebAddresses(settings.allow_private_urls)
         self._most_pixels = int(settings.max_image_megapixels * 1_000_000)
         self._decoded: OrderedDict[int, Pictures.Image] = OrderedDict()
@@ -72,8 +68,8 @@ class ImageFiles:
     def read(self, image: Image) -> bytes:
         """The file as it is. Raises `ImageError`."""
         if image.path is not None:
-            return read_file(Path(image.path), self._most_bytes)
-        return _sized(_name(image), self._web.read(str(image.url), self._most_bytes), self._most_bytes)
+            return read_file(Path(image.path), self._most_bytes, self._roots)
+        return sized(_name(image), self._web.read(str(image.url), self._most_bytes), self._most_bytes)
 
     def upright(self, image: Image) -> bytes:
         """See `ports.ImageSource`: the file itself unless it lies on its side or few can read it."""
@@ -93,7 +89,7 @@ class ImageFiles:
 
     def decode(self, name: str, data: bytes) -> Pictures.Image:
         """The picture upright and in RGB. Raises `ImageError`."""
-        return self._examine(name, _sized(name, data, self._most_bytes), _decode)
+        return self._examine(name, sized(name, data, self._most_bytes), _decode)
 
     def inspect(self, name: str, data: bytes) -> tuple[int, int]:
         """Upright width and height in pixels, from the header if it tells. Raises `ImageError`."""
@@ -133,36 +129,6 @@ class ImageFiles:
                 limit = f"{self._most_pixels / 1e6:g} megapixels (MAX_IMAGE_MEGAPIXELS)"
                 raise ImageTooLargeError(f"{name}: {size} is more than {limit}")
             return look(picture)
-
-
-def read_file(path: Path, most: int) -> bytes:
-    """The bytes of a regular file of at most `most` bytes. Raises `ImageError`."""
-    try:
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
-            raise ImageError(f"{path}: not a file but a pipe, a socket or a device")  # may be read for ever
-        if about.st_size > most:
-            raise _too_large(str(path), most)
-        with path.open("rb") as file:
-            data = file.read(most + 1)
-    except OSError as exc:
-        remedy = _REMEDIES.get(type(exc), "")
-        raise ImageError(f"{path}: cannot read it: {exc.strerror}{remedy}") from exc
-    except ValueError as exc:  # a NUL or half a surrogate pair
-        raise ImageError(f"{str(path)!r:.200}: no file can be called that: {exc}") from exc
-    return _sized(str(path), data, most)
-
-
-def _sized(name: str, data: bytes, most: int) -> bytes:
-    if not data:
-        raise ImageError(f"{name}: the file is empty")
-    if len(data) > most:
-        raise _too_large(name, most)
-    return data
-
-
-def _too_large(name: str, most: int) -> ImageTooLargeError:
-    return ImageTooLargeError(f"{name}: the file is larger than {most / 1e6:g} MB (MAX_IMAGE_MB)")
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from starlette.types import Message, Receive
 
 from windmill.addresses import WebAddresses
 from windmill.errors import ImageError, ImageTooLargeError
-from windmill.images import ImageFiles, read_file
+from windmill.files import read_file
+from windmill.images import ImageFiles
 from windmill.services.base import Photo
 from windmill.settings import Settings
 
