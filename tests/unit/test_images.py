@@ -12,8 +12,8 @@ import pytest
 from PIL import Image as Pictures
 from PIL import ImageCms
 
-from windmill import images
-from windmill.errors import ImageError
+from windmill.decoding import pixels
+from windmill.errors import ImageError, ImageTooLargeError
 from windmill.images import ImageFiles
 from windmill.model import Image
 from windmill.settings import Settings
@@ -201,10 +201,10 @@ def test_a_pipe_is_refused_and_never_waited_for(tmp_path):
 
 
 def test_pixels_that_a_plugin_would_set_aside_before_the_check_are_too_many(monkeypatch, saved):
-    image = saved(half_and_half())
+    data = FILES.read(saved(half_and_half()))
     monkeypatch.setattr(Pictures, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(images.ImageTooLargeError, match="MAX_IMAGE_MEGAPIXELS"):
-        FILES.upright(image)
+    with pytest.raises(ImageTooLargeError, match="MAX_IMAGE_MEGAPIXELS"):
+        pixels.upright(data, 50_000_000)
 
 
 def test_boxes_of_one_image_decode_it_once_whatever_the_threads(saved, monkeypatch):
