@@ -48,8 +48,7 @@ class ImageFiles:
 
     def upright(self, image: Image) -> bytes:
         """See `ports.ImageSource`: the file itself unless it lies on its side or few can read it."""
-        data = self.read(image)
-        return bytes(self._ask(Task.UPRIGHT, _name(image), data).data) or data
+        return self.prepared(_name(image), self.read(image))
 
     def crop(self, image: Image, left: int, top: int, right: int, bottom: int) -> bytes:
         """See `ports.ImageSource`."""
@@ -66,6 +65,10 @@ class ImageFiles:
         """The picture upright and in RGB. Raises `ImageError`."""
         found = self._ask(Task.DECODE, name, sized(name, data, self._most_bytes))
         return Pictures.frombuffer("RGB", (found.width, found.height), found.data, "raw", "RGB", 0, 1)
+
+    def prepared(self, name: str, data: bytes) -> bytes:
+        """The file as services should see it: see `upright`. Raises `ImageError`."""
+        return bytes(self._ask(Task.UPRIGHT, name, data).data) or data
 
     def inspect(self, name: str, data: bytes) -> tuple[int, int]:
         """Upright width and height in pixels, from the header if it tells. Raises `ImageError`."""

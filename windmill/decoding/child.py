@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from windmill.decoding import pixels
-from windmill.decoding.frames import READY, REQUEST, Reply, Request, Said, Task, receive
+from windmill.decoding.frames import READY, Reply, Request, Said, Task, receive_request, send
 from windmill.errors import ImageError, ImageTooLargeError
 
 _IDLE = 60.0  # seconds without a request after which it makes room; the next one starts another
@@ -26,7 +26,7 @@ def main() -> None:
         connection.sendall(READY)
         try:
             while _serve(connection):
-                connection.settimeout(_IDLE)
+                pass
         except (EOFError, ConnectionError, TimeoutError):
             return
 
@@ -47,17 +47,12 @@ def _settle_in() -> None:
 
 def _serve(connection: socket.socket) -> bool:
     """Answers one request; False if it was the last."""
-    header = REQUEST.unpack(receive(connection, REQUEST.size))
-    connection.settimeout(None)
-    task, most, memory, seconds, length = header
-    data = bytes(receive(connection, length))
-    request = Request(task=Task(task), data=data, pixels=most, memory=memory, seconds=seconds)
-    _limit(memory)
-    signal.setitimer(signal.ITIMER_REAL, seconds)  # nobody handles SIGALRM: it kills, in C code too
+    request = receive_request(connection, _IDLE)
+    _limit(request.memory)
+    signal.setitimer(signal.ITIMER_REAL, request.seconds)  # nobody handles SIGALRM: it kills, in C code too
     reply = _answer(request)
     signal.setitimer(signal.ITIMER_REAL, 0)
-    connection.sendall(reply.header())
-    connection.sendall(reply.data)
+    send(connection, reply)
     return reply.said is not Said.NO_MEMORY
 
 

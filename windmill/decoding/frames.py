@@ -11,7 +11,6 @@ from enum import IntEnum
 READY = b"!"  # said once, when a decoder can take requests; else it ends
 REQUEST = struct.Struct("<BQQdQ")
 REPLY = struct.Struct("<BIIQ")
-_MOST = 1 << 20  # bytes in one read
 
 
 class Task(IntEnum):
@@ -66,15 +65,47 @@ def receive_reply(connection: socket.socket, most: int, deadline: float) -> Repl
     return Reply(said=Said(said), width=width, height=height, data=receive(connection, length, deadline))
 
 
-def receive(connection: socket.socket, length: int, deadline: float | None = None) -> bytearray:
+def send(connection: socket.socket, message: Request | Reply) -> None:
+    """All of it; the header together with what of the data finds room, so that the other side wakes once."""
+    header = message.header()
+    sent = connection.sendmsg((header, message.data))
+    if sent < len(header):
+        connection.sendall(header[sent:])
+    connection.sendall(memoryview(message.data)[max(0, sent - len(header)) :])
+
+
+def receive(connection: socket.socket, length: int, deadline: float) -> bytearray:
     """Exactly `length` bytes. Raises `EOFError` when they end early, `TimeoutError` at the deadline."""
     data = bytearray(length)
     rest = memoryview(data)
     while rest:
-        if deadline is not None:
-            connection.settimeout(max(0.001, deadline - time.monotonic()))
-        count = connection.recv_into(rest, min(len(rest), _MOST))
+        connection.settimeout(max(0.001, deadline - time.monotonic()))
+        count = connection.recv_into(rest)
         if count == 0:
             raise EOFError
         rest = rest[count:]
+    return data
+
+
+def receive_request(connection: socket.socket, patience: float) -> Request:
+    """The next request, for which one waits so many seconds. Raises `EOFError`, `TimeoutError`."""
+    connection.settimeout(patience)
+    header = connection.recv(REQUEST.size)
+    connection.settimeout(None)
+    header += _all(connection, REQUEST.size - len(header)) if header else b""
+    if len(header) < REQUEST.size:
+        raise EOFError
+    task, pixels, memory, seconds, length = REQUEST.unpack(header)
+    data = _all(connection, length)
+    return Request(task=Task(task), data=data, pixels=pixels, memory=memory, seconds=seconds)
+
+
+def _all(connection: socket.socket, length: int) -> bytes:
+    """Exactly `length` bytes, in one piece where the system can: what is decoded is not copied before."""
+    data = connection.recv(length, socket.MSG_WAITALL) if length else b""
+    while len(data) < length:
+        more = connection.recv(length - len(data), socket.MSG_WAITALL)
+        if not more:
+            raise EOFError
+        data += more
     return data

@@ -13,7 +13,7 @@ import time
 import weakref
 from collections.abc import Sequence
 
-from windmill.decoding.frames import READY, Reply, Request, Said, receive, receive_reply
+from windmill.decoding.frames import READY, Reply, Request, Said, receive, receive_reply, send
 from windmill.errors import DecoderError, ImageError, ImageTooLargeError
 
 COMMAND = (sys.executable, "-P", "-m", "windmill.decoding.child")
@@ -140,8 +140,7 @@ class _Decoder:
         deadline = time.monotonic() + request.seconds + _GRACE
         try:
             self._connection.settimeout(request.seconds + _GRACE)
-            self._connection.sendall(request.header())
-            self._connection.sendall(request.data)
+            send(self._connection, request)
             return receive_reply(self._connection, 4 * request.pixels + _ROOM, deadline)
         except TimeoutError as exc:
             raise _Lost(self.end(), late=True) from exc
