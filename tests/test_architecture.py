@@ -13,13 +13,14 @@ SCRIPTS = [ROOT / "producer.py", ROOT / "monitor_workers.py", *sorted((ROOT / "w
 ENVIRONMENT = {
     "windmill/settings.py",  # every setting
     "windmill/lifeline.py",  # the pipe to the parent: no setting
+    "windmill/decoding/pool.py",  # hands a little of ours on to decoders
     "windmill/children.py",  # hands ours on to children
     "windmill/services/weights.py",  # the cache: the services stand beside the pipeline and its settings
 }
 # Where an error of any class is caught, and why.
 BROAD = {
     "windmill/runner.py": 1,  # the one place that settles must not die of a job
-    "windmill/images.py": 1,  # Pillow's decoders promise no error class
+    "windmill/decoding/pixels.py": 1,  # Pillow's decoders promise no error class
 }
 
 

@@ -108,6 +108,12 @@ class BrokerError(WindmillError):
     verdict = Verdict.AGAIN
 
 
+class DecoderError(WindmillError):
+    """No process can be started to decode images in: out of memory, processes or descriptors."""
+
+    verdict = Verdict.AGAIN
+
+
 class StoreError(WindmillError):
     """The database refused a row."""
 
