@@ -84,3 +84,21 @@ def test_the_examples_values_are_the_defaults(tmp_path):
     values = [line[1:] for line in example.splitlines() if re.match(r"#[A-Z_]+=", line)]
     dotenv.write_text("\n".join(v for v in values if not v.startswith(optional)), "utf-8")
     assert load({}, dotenv) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"QUEUE_SSL_CA": "ca.pem"}, ("QUEUE_SSL_CA", "QUEUE_SSL=true")),
+        ({"QUEUE_SSL": "true", "QUEUE_SSL_CERT": "c.pem"}, ("QUEUE_SSL_CERT", "QUEUE_SSL_KEY")),
+        ({"DB_SSLROOTCERT": "ca.pem"}, ("DB_SSLROOTCERT", "DB_SSLMODE=verify-full")),
+        ({"DB_SSLROOTCERT": "ca.pem", "DB_SSLMODE": "require"}, ("DB_SSLROOTCERT", "DB_SSLMODE=verify-full")),
+        ({"DB_SSLCERT": "c.pem", "DB_SSLKEY": "k.pem"}, ("DB_SSLCERT", "DB_SSLMODE=verify-full")),
+        ({"DB_SSLKEY": "k.pem", "DB_SSLMODE": "verify-full"}, ("DB_SSLCERT", "DB_SSLKEY")),
+        ({"MONITORING_DB_SSL_CA": "ca.pem"}, ("MONITORING_DB_SSL_CA", "MONITORING_DB_SSL=true")),
+    ],
+)
+def test_files_that_would_not_be_used_are_an_error(environment, named, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        load(environment, tmp_path / ".env")
+    assert all(name in str(caught.value) for name in named)
