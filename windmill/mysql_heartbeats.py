@@ -31,6 +31,7 @@ _LOGIN = (
     errorcode.ER_BAD_DB_ERROR,
     errorcode.ER_DBACCESS_DENIED_ERROR,
     errorcode.ER_TABLEACCESS_DENIED_ERROR,
+    errorcode.ER_COLUMNACCESS_DENIED_ERROR,
 )
 _PASSING = (
     mysql.connector.OperationalError,
@@ -183,6 +184,7 @@ class MySQLHeartbeats:
             read_timeout=_TIMEOUT,  # without these, a server that hangs would hold its caller for ever
             write_timeout=_TIMEOUT,
             autocommit=True,
+            allow_local_infile=False,  # by default a server may ask for any file that we can read
             use_pure=True,  # the C extension's errors do not say which host
             charset="utf8mb4",
             time_zone="+00:00",
