@@ -12,8 +12,8 @@ from windmill import catalog
 from windmill.errors import BrokerError, WindmillError
 from windmill.model import Again, Bury, Delivery, Settlement
 from windmill.rabbitmq import topology
-from windmill.rabbitmq.channel import CLOSE_TIMEOUT
-from windmill.rabbitmq.declaring import Declarer, depths
+from windmill.rabbitmq.channel import CLOSE_TIMEOUT, ChannelLost
+from windmill.rabbitmq.declaring import Declarer, depths, refusal
 from windmill.rabbitmq.link import Link
 from windmill.rabbitmq.publishing import Message, Sender
 from windmill.rabbitmq.subscription import ATTEMPT, REDELIVERED, Subscription, Token
@@ -118,6 +118,8 @@ class RabbitConsumer:
         try:
             self._declarer.ensure([(self.service, catalog.queue(self.service))])
             subscription.consume(self._prefetch)
+        except ChannelLost as exc:
+            raise refusal(exc, self._link.settings.queue_user) from exc
         except WindmillError:
             channel.close()
             raise
