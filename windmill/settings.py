@@ -181,7 +181,9 @@ def load(environ: Mapping[str, str] | None = None, dotenv: Path = Path(".env")) 
 
     Raises `ConfigError` that names the variable, its value unless secret, and where it was set.
     """
-    written = {key: value for key, value in dotenv_values(dotenv).items() if value is not None}
+    # A password may hold "${": nothing in the file stands for something else.
+    found = dotenv_values(dotenv, interpolate=False)
+    written = {key: value for key, value in found.items() if value is not None}
     environ = os.environ if environ is None else environ
     hints = get_type_hints(Settings)
     values = {}
@@ -195,6 +197,8 @@ def load(environ: Mapping[str, str] | None = None, dotenv: Path = Path(".env")) 
 
 
 def _parse(variable: str, text: str, kind: type, limits: Mapping[str, Any], source: str) -> Any:
+    if not _is_text(text):
+        raise ConfigError(f"{variable} in {source}: not UTF-8")  # whatever it is, it may be a password
     try:
         value = _boolean(text) if kind is bool else kind(text)
     except ValueError as exc:
@@ -206,6 +210,11 @@ def _parse(variable: str, text: str, kind: type, limits: Mapping[str, Any], sour
         span = f"{limits['least']:g} to {limits['most']:g}"
         raise ConfigError(f"{variable}={text!r} in {source}: expected {span}")
     return value
+
+
+def _is_text(text: str) -> bool:
+    """Whether it is without the halves of characters that stand for bytes which are not UTF-8."""
+    return text.encode("utf-8", "replace").decode() == text
 
 
 def _boolean(text: str) -> bool:
