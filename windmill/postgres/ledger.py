@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from psycopg2 import sql
 from psycopg2.extras import execute_values
 
 from windmill.model import Dispatch, Image, Job
@@ -45,12 +46,12 @@ class PostgresLedger:
         self, services: Sequence[str], *, group: str | None, limit: int | None, resume: bool
     ) -> int:
         """See `ports.DispatchLedger`."""
-        counting = query("count_missing").format(missing=query("missing"))
+        counting = sql.SQL(query("count_missing")).format(missing=sql.SQL(query("missing")))
         return int(self._value(counting, _wanted(services, group, limit, resume)))
 
     def now(self) -> datetime:
         """See `ports.DispatchLedger`."""
-        moment: datetime = self._value(query("server_time"), {})
+        moment: datetime = self._value(sql.SQL(query("server_time")), {})
         return moment
 
     def record(self, dispatches: Iterable[Dispatch], *, sent: datetime) -> None:
@@ -70,7 +71,7 @@ class PostgresLedger:
         """Closes the connection that notes."""
         self._session.close()
 
-    def _value(self, statement: str, parameters: Mapping[str, Any]) -> Any:
+    def _value(self, statement: sql.Composable, parameters: Mapping[str, Any]) -> Any:
         with self._session.transaction() as cursor:
             cursor.execute(statement, parameters)
             return cursor.fetchone()[0]
