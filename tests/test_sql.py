@@ -68,9 +68,7 @@ def safe(node: ast.expr, constants: set[str]) -> bool:
             return safe(inner, constants)
         case ast.Call(func=ast.Attribute(value=ast.Name(id="sql"), attr="Identifier")):
             return True
-        case ast.Call(
-            func=ast.Attribute(value=ast.Call() as template, attr="format"), args=[], keywords=given
-        ):
+        case ast.Call(func=ast.Attribute(value=ast.Call() as template, attr="format"), args=[], keywords=put):
             composed = ast.unparse(template).startswith("sql.SQL(")
             return composed and safe(template, constants) and all(safe(one.value, set()) for one in put)
     return False
