@@ -3,13 +3,11 @@
 import logging
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 
 import pika
@@ -19,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.contract.test_brokers import SOON, dispatch, eventually, numbers, settled, take
-from tests.servers import RabbitMQ
 from tests.servers.base import find, free_port
 from windmill import catalog, rabbitmq
 from windmill.errors import BrokerError, ConfigError
@@ -329,60 +326,6 @@ def test_a_garbled_attempt_is_the_first(server, broker, service, header):
     (delivery,) = take(consumer, 1)
     assert delivery.attempt == 0
     consumer.settle(settled([delivery]))
-
-
-class Encrypted(RabbitMQ):
-    """A server that speaks TLS only; `ca.pem` in its folder vouches for it."""
-
-    def prepare(self):
-        super().prepare()
-        openssl = find("openssl")
-        self.once(
-            *f"{openssl} req -x509 -newkey rsa:2048 -nodes -days 2 -keyout key.pem -out ca.pem".split(),
-            *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
-        )
-        with (self.folder / "rabbitmq.conf").open("a") as conf:
-            conf.write(f"listeners.tcp = none\nlisteners.ssl.1 = {self.host}:{self.port}\n")
-            for key, name in (("cacertfile", "ca"), ("certfile", "ca"), ("keyfile", "key")):
-                conf.write(f"ssl_options.{key} = {self.folder}/{name}.pem\n")
-
-    def environment(self):
-        environment = super().environment()
-        del environment["RABBITMQ_NODE_PORT"]
-        return environment
-
-    def answers(self):
-        try:
-            socket.create_connection((self.host, self.port), 1).close()
-        except OSError:
-            return False
-        return True
-
-
-@pytest.fixture(scope="module")
-def encrypted(rabbitmq_server):
-    server = Encrypted()
-    try:
-        yield server.start()
-    finally:
-        server.remove()
-
-
-def test_tls_is_verified(encrypted, service, caplog):
-    facts = {"queue_host": encrypted.host, "queue_port": encrypted.port}
-    own = str(encrypted.folder / "ca.pem")
-    with closing(rabbitmq.connect(Settings(**facts, queue_ssl=True, queue_ssl_ca=own), "w")) as broker:
-        broker.publish([dispatch(number, service) for number in range(300)])
-        assert numbers(take(broker.consumer(service, prefetch=1), 1)) == [0]
-    with pytest.raises(ConfigError, match="QUEUE_SSL_CA"):
-        rabbitmq.connect(Settings(**facts, queue_ssl=True), "w")
-    rabbitmq.connect(Settings(**facts), "w").close()
-    assert "set QUEUE_SSL=true" in caplog.text
-
-
-def test_plain_where_tls_was_set_says_so(settings, caplog):
-    rabbitmq.connect(replace(settings, queue_ssl=True), "w").close()
-    assert "set QUEUE_SSL=false" in caplog.text
 
 
 def test_the_broker_shows_who_is_connected(server, broker, service):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ import psycopg2
 import psycopg2.errors as pg
 from psycopg2.extensions import connection as PgConnection  # noqa: N812 -- a class, whatever its name
 
+from windmill import tls
 from windmill.errors import ConfigError, StoreError, StoreUnavailable, WindmillError
 from windmill.settings import Settings
 
@@ -32,13 +34,13 @@ _LOGIN = ("password authentication failed", "no password supplied", "does not ex
 def connect(settings: Settings, name: str) -> PgConnection:
     """A connection that the server lists as `name`. Raises `StoreUnavailable` or `ConfigError`."""
     try:
-        return psycopg2.connect(
+        connection: PgConnection = psycopg2.connect(
             host=settings.db_host,
             port=settings.db_port,
             dbname=settings.db_name,
             user=settings.db_user,
             password=settings.db_password or None,
-            sslmode=settings.db_sslmode,
+            **_tls_arguments(settings),
             application_name=name[:63],
             connect_timeout=_CONNECT_TIMEOUT,
             keepalives_idle=30,
@@ -47,16 +49,63 @@ def connect(settings: Settings, name: str) -> PgConnection:
         )
     except psycopg2.OperationalError as exc:
         raise _refused(exc, settings) from exc
+    return connection
+
+
+def _tls_arguments(settings: Settings) -> dict[str, Any]:
+    """libpq's arguments. Raises `ConfigError` for files that will not do."""
+    wish = settings.db_tls
+    found = {"sslmode": settings.db_sslmode}
+    if wish.wanted:
+        tls.context(wish)  # libpq's own complaints about the files name no setting
+        found["gssencmode"] = (
+            "disable"  # else a Kerberos ticket would have libpq leave TLS, and its checks, out
+        )
+    if wish.verified:
+        found["sslrootcert"] = wish.ca or _system_cas()
+    if wish.cert:
+        found |= {"sslcert": wish.cert, "sslkey": wish.key}
+    return found
+
+
+def _system_cas() -> str:
+    """The system's CAs as one file: libpq's "system" looks where psycopg2's wheel was built."""
+    path = ssl.get_default_verify_paths().cafile
+    if path is None:
+        raise ConfigError(
+            "DB_SSLROOTCERT: this system has no file of CAs; set it to one with the server's CA"
+        )
+    return path
 
 
 def _refused(exc: psycopg2.OperationalError, settings: Settings) -> WindmillError:
     where = f"PostgreSQL at {settings.db_host}:{settings.db_port}"
     text = " ".join(str(exc).split())
+    if found := _tls_refusal(text, settings, where):
+        return found
     if any(words in text for words in _LOGIN):
         said = text.rsplit("FATAL:", maxsplit=1)[-1].strip()
         return ConfigError(f"{where} refuses us: {said}; check DB_NAME, DB_USER and DB_PASSWORD")
     reason = text.rsplit("failed:", maxsplit=1)[-1].split("Is the server", maxsplit=1)[0].strip()
     return StoreUnavailable(f"{where} cannot be reached ({reason}): is it running? DB_HOST, DB_PORT")
+
+
+def _tls_refusal(text: str, settings: Settings, where: str) -> ConfigError | None:
+    """What libpq's text says about TLS; it tells an expired certificate from an unknown CA by no word."""
+    wish = settings.db_tls
+    if "certificate verify failed" in text:
+        return tls.unknown_ca(wish, where, "certificate verify failed: unknown CA, or expired")
+    if "does not match host name" in text:
+        return tls.other_name(wish, where, text.rsplit("failed:", maxsplit=1)[-1].strip())
+    if "server does not support SSL" in text:
+        return tls.no_tls(wish, where)
+    if "certificate required" in text or "requires a valid client certificate" in text:
+        return tls.unwelcome(wish, where)
+    if "private key file" in text:
+        return ConfigError(f"DB_SSLKEY: {text.rsplit('failed:', maxsplit=1)[-1].strip()}")
+    if "no encryption" in text and not wish.wanted:
+        return ConfigError(f"DB_SSLMODE: {where} takes no plain text; set DB_SSLMODE=verify-full")
+    return None
 
 
 def translated(exc: psycopg2.Error) -> WindmillError:

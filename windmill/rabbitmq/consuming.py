@@ -12,8 +12,8 @@ from windmill import catalog
 from windmill.errors import BrokerError, WindmillError
 from windmill.model import Again, Delivery, Settlement
 from windmill.rabbitmq import topology
-from windmill.rabbitmq.channel import CLOSE_TIMEOUT
-from windmill.rabbitmq.declaring import Declarer, counts
+from windmill.rabbitmq.channel import CLOSE_TIMEOUT, ChannelLost
+from windmill.rabbitmq.declaring import Declarer, counts, refusal
 from windmill.rabbitmq.link import Link
 from windmill.rabbitmq.publishing import Message, Patience, Sender
 from windmill.rabbitmq.subscription import ATTEMPT, DUE, REDELIVERED, Subscription, renewed, token
@@ -134,6 +134,8 @@ class RabbitConsumer:
         try:
             self._declarer.ensure([(self.service, self._queue)])
             subscription.consume(self._shares)
+        except ChannelLost as exc:
+            raise refusal(exc, self._link.settings.queue_user) from exc
         except WindmillError:
             channel.close()
             raise
