@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import socket
 import ssl
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import psycopg2
@@ -15,7 +19,10 @@ from windmill import tls
 from windmill.errors import ConfigError, StoreError, StoreUnavailable, WindmillError
 from windmill.settings import Settings
 
+log = logging.getLogger(__name__)
+
 _CONNECT_TIMEOUT = 10  # seconds
+_SILENCE = 25  # seconds without a sign of life from the other machine
 
 # What passes by itself: the server restarts, is full for now, or chose us as a deadlock's victim.
 _PASSING = (
@@ -43,9 +50,10 @@ def connect(settings: Settings, name: str) -> PgConnection:
             **_tls_arguments(settings),
             application_name=name[:63],
             connect_timeout=_CONNECT_TIMEOUT,
-            keepalives_idle=30,
-            keepalives_interval=10,
+            keepalives_idle=10,
+            keepalives_interval=5,
             keepalives_count=3,
+            tcp_user_timeout=1000 * _SILENCE,
         )
     except psycopg2.OperationalError as exc:
         raise _refused(exc, settings) from exc
@@ -131,12 +139,38 @@ def translating() -> Iterator[None]:
         raise translated(exc) from exc
 
 
-class Session:
-    """A connection that is opened when needed, and anew after it was lost. For one thread at a time."""
+def cut(connection: PgConnection) -> None:
+    """Ends a connection from another thread than the one that waits in it, which then gets an error."""
+    try:
+        with socket.socket(fileno=os.dup(connection.fileno())) as end:
+            end.shutdown(socket.SHUT_RDWR)
+    except (OSError, psycopg2.InterfaceError) as exc:
+        log.debug("the connection has ended by itself: %s", exc)
 
-    def __init__(self, settings: Settings, name: str) -> None:
+
+@contextmanager
+def cut_after(seconds: float, connection: PgConnection) -> Iterator[None]:
+    """Ends the connection if the block takes longer. A server behind a dead firewall or proxy never answers,
+    and TCP alone does not notice."""
+    timer = threading.Timer(seconds, cut, (connection,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+class Session:
+    """A connection that is opened when needed, and anew after it was lost. For one thread at a time.
+
+    Where `patience` is given, a transaction that takes more seconds than that fails: not for long queries.
+    """
+
+    def __init__(self, settings: Settings, name: str, patience: float | None = None) -> None:
         self._settings = settings
         self._name = name
+        self._patience = patience
         self._connection: PgConnection | None = None
 
     def open(self) -> PgConnection:
@@ -151,11 +185,14 @@ class Session:
         with translating():
             connection = self.open()
             try:
-                with connection, connection.cursor() as cursor:
+                with self._guarded(connection), connection, connection.cursor() as cursor:
                     yield cursor
             except _PASSING:
                 self.close()  # whatever state it is in, the next transaction begins on a new one
                 raise
+
+    def _guarded(self, connection: PgConnection) -> AbstractContextManager[None]:
+        return nullcontext() if self._patience is None else cut_after(self._patience, connection)
 
     def close(self) -> None:
         """Closes the connection; the next transaction opens another."""
