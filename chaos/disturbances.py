@@ -123,7 +123,7 @@ def raise_memory_alarm(stage: Stage) -> None:
 
 
 def raise_disk_alarm(stage: Stage) -> None:
-    _alarm(stage, "set_disk_free_limit", "1000TB", "50MB")
+    _alarm(stage, "set_disk_free_limit", str(10**16), "50MB")
 
 
 def _alarm(stage: Stage, command: str, tight: str, usual: str) -> None:

@@ -1,4 +1,4 @@
-"""A tenth of `make chaos`: quick cases with few images, through the same code, and that Ctrl-C ends it all."""
+"""A tenth of `make chaos`: quick cases with few images, through the same code; Ctrl-C ends it all."""
 
 from __future__ import annotations
 
@@ -40,18 +40,7 @@ def test_nothing_is_lost_duplicated_or_wrong(harness, name, broker):
 
 
 def test_ctrl_c_leaves_no_process_and_no_folder(tmp_path):
-    words = [
-        "-m",
-        "chaos",
-        "--only",
-        "service-down",
-        "--broker",
-        "postgres",
-        "--images",
-        "10",
-        "--hold",
-        "100",
-    ]
+    words = "-m chaos --only service-down --broker postgres --images 10 --hold 100".split()
     log = tmp_path / "log.txt"
     with log.open("w") as file:
         process = subprocess.Popen(
