@@ -40,7 +40,7 @@ def test_nothing_is_lost_duplicated_or_wrong(harness, name, broker):
 
 
 def test_ctrl_c_leaves_no_process_and_no_folder(tmp_path):
-    words = "-m chaos --only service-down --broker postgres --images 10 --hold 100".split()
+    words = ["-m", "chaos", "--only=service-down", "--broker=postgres", "--images=10", "--hold=100"]
     log = tmp_path / "log.txt"
     with log.open("w") as file:
         process = subprocess.Popen(
