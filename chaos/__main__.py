@@ -23,7 +23,8 @@ def main() -> int:
     if args.list:
         sys.stdout.write("".join(f"{case.name:<28}{case.does}\n" for case in CASES))
         return 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: in good order
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs ignore the first
+        signal.signal(number, signal.default_int_handler)
     brokers = BROKERS if args.broker == "both" else (args.broker,)
     chosen = [case for case in CASES if not args.only or case.name in args.only]
     try:

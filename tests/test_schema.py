@@ -41,7 +41,7 @@ def test_it_can_be_applied_twice_and_by_two_at_once(empty_database, postgres_ser
         thread.join()
     schema.apply(empty_database)
     assert failures == []
-    assert rows(postgres_server, empty_database, "SELECT * FROM pipeline_status") == [(0,) * 7]
+    assert rows(postgres_server, empty_database, "SELECT * FROM pipeline_status") == [(0,) * 8]
 
 
 @pytest.mark.parametrize("table", SHEET)

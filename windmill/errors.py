@@ -29,12 +29,14 @@ class ChildDiedError(WindmillError):
     """A child process of this command ended by itself; the text holds the end of its log."""
 
 
-class Interrupted(WindmillError):
-    """The worker is stopping: the job in hand goes back to its queue as if it had never been taken."""
-
-
 class MessageError(WindmillError):
     """A message's bytes are not a job."""
+
+    verdict = Verdict.BURY
+
+
+class DeliveryLimit(WindmillError):
+    """A message was handed out again and again, and no worker lived to say what became of it."""
 
     verdict = Verdict.BURY
 
@@ -73,7 +75,7 @@ class ServiceUnavailable(ServiceError):
 
 
 class ServiceDown(ServiceUnavailable):
-    """Unavailable for so long that the job goes back to wait elsewhere, without an attempt spent."""
+    """Unavailable, and `/health` says so too: the job goes back to its queue, without an attempt spent."""
 
     verdict = Verdict.PARK
 
@@ -102,6 +104,12 @@ class BadReply(ServiceError):
 
 class BrokerError(WindmillError):
     """The broker is unreachable or refused a message; nothing that was to be settled has been."""
+
+    verdict = Verdict.AGAIN
+
+
+class DecoderError(WindmillError):
+    """No process can be started to decode images in: out of memory, processes or descriptors."""
 
     verdict = Verdict.AGAIN
 

@@ -1,71 +1,40 @@
-"""Image files: read, checked, turned upright, cropped. The one place that decodes pictures for workers."""
+"""Image files: read, checked, turned upright, cropped. What is in them is decoded elsewhere (`decoding`)."""
 
 from __future__ import annotations
 
-import io
-import stat
-import struct
 import threading
-import time
-import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar, cast
 
-import pillow_heif
-import requests
-from PIL import ExifTags, UnidentifiedImageError
 from PIL import Image as Pictures
 
-from windmill.errors import ImageError, ImageTooLargeError
+from windmill.addresses import WebAddresses
+from windmill.core.urls import shown
+from windmill.decoding.frames import Reply, Request, Task
+from windmill.decoding.jpeg import jpeg
+from windmill.decoding.pool import Decoders, shared
+from windmill.errors import ImageError
+from windmill.files import read_file, sized
 from windmill.model import Image
 from windmill.settings import Settings
 
-pillow_heif.register_heif_opener()
-# Our own limit is checked before anything is decoded; Pillow's guards what its plugins set aside before that.
-# It refuses twice this number: more than MAX_IMAGE_MEGAPIXELS can be.
-Pictures.MAX_IMAGE_PIXELS = 500_000_000
-warnings.filterwarnings("ignore", category=Pictures.DecompressionBombWarning)
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # odd EXIF: the pixels are fine
-
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF")
-# What every service reads; MPO is how phones write JPEG.
-_AS_IS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP")
-_DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")  # greys with more than 8 bits
-_QUALITY = 95
-_MOST_EXIF = 65_000  # bytes that a JPEG has room for
-_UNWRITABLE = (AttributeError, LookupError, OverflowError, TypeError, ValueError, struct.error)
 _KEPT = 4  # decoded images that a worker keeps: the boxes of one image come one after another
 _STRIPES = 16
-_URL_TIMEOUT = 30.0  # seconds without a byte
-_URL_PATIENCE = 120.0  # seconds for all bytes: a sender that drips must not keep a thread
-_CHUNK = 1 << 16
-
-# EXIF 2.32, 4.6.4 A: what the tag Orientation says has to be done.
-_TURNS = {
-    2: Pictures.Transpose.FLIP_LEFT_RIGHT,
-    3: Pictures.Transpose.ROTATE_180,
-    4: Pictures.Transpose.FLIP_TOP_BOTTOM,
-    5: Pictures.Transpose.TRANSPOSE,
-    6: Pictures.Transpose.ROTATE_270,
-    7: Pictures.Transpose.TRANSVERSE,
-    8: Pictures.Transpose.ROTATE_90,
-}
-_REMEDIES: Mapping[type[OSError], str] = {
-    FileNotFoundError: "; is it on this machine too?",
-    PermissionError: "; may this user read it?",
-}
-
-Value = TypeVar("Value")
+# What a decoder may take at most; measured: docs/adr/0010-decoders-are-processes.md
+_BASE_MEMORY = 200_000_000
+_FILE_MEMORY = 4  # bytes for each byte of the file
+_PIXEL_MEMORY = 24  # bytes for each pixel that an image may have
+_BASE_SECONDS = 30.0  # and one more for each megapixel that an image may have
 
 
 class ImageFiles:
     """A `ports.ImageSource` over files and URLs. Thread-safe."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, decoders: Decoders | None = None) -> None:
+        self._decoders = decoders or shared()
         self._most_bytes = int(settings.max_image_mb * 1_000_000)
+        self._roots = settings.image_roots
+        self._web = WebAddresses(settings.allow_private_urls)
         self._most_pixels = int(settings.max_image_megapixels * 1_000_000)
         self._decoded: OrderedDict[int, Pictures.Image] = OrderedDict()
         self._lock = threading.Lock()
@@ -74,13 +43,12 @@ class ImageFiles:
     def read(self, image: Image) -> bytes:
         """The file as it is. Raises `ImageError`."""
         if image.path is not None:
-            return read_file(Path(image.path), self._most_bytes)
-        return read_url(str(image.url), self._most_bytes)
+            return read_file(Path(image.path), self._most_bytes, self._roots)
+        return sized(_name(image), self._web.read(str(image.url), self._most_bytes), self._most_bytes)
 
     def upright(self, image: Image) -> bytes:
         """See `ports.ImageSource`: the file itself unless it lies on its side or few can read it."""
-        data = self.read(image)
-        return self._examine(_name(image), data, lambda picture: _upright_file(picture, data))
+        return self.prepared(_name(image), self.read(image))
 
     def crop(self, image: Image, left: int, top: int, right: int, bottom: int) -> bytes:
         """See `ports.ImageSource`."""
@@ -91,15 +59,21 @@ class ImageFiles:
             raise ImageError(
                 f"{_name(image)}: box {left, top, right, bottom} lies outside of its {size} pixels"
             )
-        return _jpeg(picture.crop(bounds))
+        return jpeg(picture.crop(bounds))
 
     def decode(self, name: str, data: bytes) -> Pictures.Image:
         """The picture upright and in RGB. Raises `ImageError`."""
-        return self._examine(name, _sized(name, data, self._most_bytes), _decode)
+        found = self._ask(Task.DECODE, name, sized(name, data, self._most_bytes))
+        return Pictures.frombuffer("RGB", (found.width, found.height), found.data, "raw", "RGB", 0, 1)
+
+    def prepared(self, name: str, data: bytes) -> bytes:
+        """The file as services should see it: see `upright`. Raises `ImageError`."""
+        return bytes(self._ask(Task.UPRIGHT, name, data).data) or data
 
     def inspect(self, name: str, data: bytes) -> tuple[int, int]:
         """Upright width and height in pixels, from the header if it tells. Raises `ImageError`."""
-        return self._examine(name, data, _upright_size)
+        found = self._ask(Task.INSPECT, name, data)
+        return found.width, found.height
 
     def _picture(self, image: Image) -> Pictures.Image:
         """Decoded, upright, in RGB; threads that want the same image wait for the one that decodes it."""
@@ -127,171 +101,17 @@ class ImageFiles:
     def _pixels(self) -> int:
         return sum(one.width * one.height for one in self._decoded.values())
 
-    def _examine(self, name: str, data: bytes, look: Callable[[Pictures.Image], Value]) -> Value:
-        """What `look` makes of the opened picture, whose size was checked before anything is decoded."""
-        with _translating(name), Pictures.open(io.BytesIO(data), formats=FORMATS) as picture:
-            if picture.width * picture.height > self._most_pixels:
-                size = f"{picture.width}×{picture.height} pixels"
-                limit = f"{self._most_pixels / 1e6:g} megapixels (MAX_IMAGE_MEGAPIXELS)"
-                raise ImageTooLargeError(f"{name}: {size} is more than {limit}")
-            return look(picture)
-
-
-def read_file(path: Path, most: int) -> bytes:
-    """The bytes of a regular file of at most `most` bytes. Raises `ImageError`."""
-    try:
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
-            raise ImageError(f"{path}: not a file but a pipe, a socket or a device")  # may be read for ever
-        if about.st_size > most:
-            raise _too_large(str(path), most)
-        with path.open("rb") as file:
-            data = file.read(most + 1)
-    except OSError as exc:
-        remedy = _REMEDIES.get(type(exc), "")
-        raise ImageError(f"{path}: cannot read it: {exc.strerror}{remedy}") from exc
-    except ValueError as exc:  # a NUL or half a surrogate pair
-        raise ImageError(f"{str(path)!r:.200}: no file can be called that: {exc}") from exc
-    return _sized(str(path), data, most)
-
-
-def read_url(url: str, most: int) -> bytes:
-    """The body at an http or https address, of at most `most` bytes. Raises `ImageError`."""
-    if not url.lower().startswith(("http://", "https://")):
-        raise ImageError(f"{url}: expected http:// or https://")
-    try:
-        with requests.get(url, timeout=_URL_TIMEOUT, stream=True) as response:
-            if response.status_code != requests.codes.ok:
-                raise ImageError(f"{url}: the server answered {response.status_code} {response.reason}")
-            return _sized(url, _body(url, response, most), most)
-    except (requests.RequestException, ValueError) as exc:  # ValueError: of urllib3, for odd hosts
-        raise ImageError(f"{url}: cannot fetch it: {_reason(exc)}") from exc
-
-
-def _body(url: str, response: requests.Response, most: int) -> bytes:
-    """What the server sends, up to a little more than `most` bytes."""
-    deadline = time.monotonic() + _URL_PATIENCE
-    data = bytearray()
-    for chunk in response.iter_content(_CHUNK):
-        data += chunk
-        if len(data) > most:
-            break
-        if time.monotonic() > deadline:
-            raise ImageError(f"{url}: not all there after {_URL_PATIENCE:g} s")
-    return bytes(data)
-
-
-def _reason(error: Exception) -> str:
-    """What went wrong, without the objects that it went through."""
-    first = error.args[0] if error.args else None
-    text = str(getattr(first, "reason", None) or error)
-    return text.partition("): ")[2] or text
-
-
-def _sized(name: str, data: bytes, most: int) -> bytes:
-    if not data:
-        raise ImageError(f"{name}: the file is empty")
-    if len(data) > most:
-        raise _too_large(name, most)
-    return data
-
-
-def _too_large(name: str, most: int) -> ImageTooLargeError:
-    return ImageTooLargeError(f"{name}: the file is larger than {most / 1e6:g} MB (MAX_IMAGE_MB)")
-
-
-@contextmanager
-def _translating(name: str) -> Iterator[None]:
-    """Whatever a decoder throws at a broken file becomes an `ImageError`.
-
-    Pillow promises no error class: OSError, SyntaxError, ValueError, struct.error, EOFError, zlib.error and
-    more come out of its plugins, so this border is as broad as they are.
-    """
-    try:
-        yield
-    except ImageError:
-        raise
-    except UnidentifiedImageError as exc:
-        formats = ", ".join(FORMATS)
-        raise ImageError(f"{name}: not an image that Windmill reads ({formats})") from exc
-    except Pictures.DecompressionBombError as exc:
-        raise ImageTooLargeError(f"{name}: too many pixels (MAX_IMAGE_MEGAPIXELS): {exc}") from exc
-    except Exception as exc:
-        raise ImageError(f"{name}: damaged: {exc or type(exc).__name__}") from exc
-
-
-def _orientation(picture: Pictures.Image) -> int:
-    """1 to 8 as in EXIF; 1 for whatever else stands there."""
-    value = picture.getexif().get(ExifTags.Base.Orientation, 1)
-    return value if value in _TURNS else 1
-
-
-def _upright_size(picture: Pictures.Image) -> tuple[int, int]:
-    width, height = picture.size
-    if picture.format == "TIFF":  # whose size is turned or not, as Pillow's version will have it
-        exif = picture.getexif()
-        width, height = exif[ExifTags.Base.ImageWidth], exif[ExifTags.Base.ImageLength]
-    return (height, width) if _orientation(picture) >= 5 else (width, height)
-
-
-def _upright_file(picture: Pictures.Image, data: bytes) -> bytes:
-    if picture.format in _AS_IS and picture.mode not in _DEEP and _orientation(picture) == 1:
-        picture.draft("L", (1, 1))  # of a JPEG, the eighth part that shows as well whether it is whole
-        picture.load()  # a truncated file is found here and named, not by each service in its own way
-        return data
-    return _jpeg(_decode(picture), exif=_exif(picture), icc=_profile(picture))
-
-
-def _decode(picture: Pictures.Image) -> Pictures.Image:
-    """Upright and in RGB."""
-    picture.load()  # which turns a TIFF, and takes its orientation away
-    turn = _TURNS.get(_orientation(picture))
-    return _opaque(picture if turn is None else picture.transpose(turn))
-
-
-def _exif(picture: Pictures.Image) -> bytes:
-    """EXIF without the orientation; nothing where that is damaged, or more than a JPEG holds."""
-    exif = picture.getexif()
-    exif.pop(ExifTags.Base.Orientation, None)
-    try:
-        written = exif.tobytes()
-    except _UNWRITABLE:
-        return b""
-    return written if len(written) <= _MOST_EXIF else b""
-
-
-def _profile(picture: Pictures.Image) -> bytes | None:
-    """The ICC profile, if it speaks of RGB: what it says of CMYK or grey is wrong once these are RGB."""
-    profile: bytes = picture.info.get("icc_profile") or b""
-    return profile if profile[16:20] == b"RGB " else None  # ICC.1:2022, 7.2.6
-
-
-def _shallow(picture: Pictures.Image) -> Pictures.Image:
-    """A grey of more than 8 bits in 8: 16 bits by their upper half, others from their darkest to lightest."""
-    wide = picture.mode.startswith("I;16")
-    grey = picture.convert("I") if wide else picture
-    low, high = (0.0, 65535.0) if wide else cast(tuple[float, float], grey.getextrema())  # of its one band
-    scale = 255 / ((high - low) or 1)
-    return grey.point(lambda value: value * scale - low * scale).convert("L")
-
-
-def _opaque(picture: Pictures.Image) -> Pictures.Image:
-    """In RGB, on white where it was transparent."""
-    if picture.mode in _DEEP:
-        return _shallow(picture).convert("RGB")
-    if not picture.has_transparency_data:
-        return picture.convert("RGB")
-    layer = picture.convert("RGBA")
-    ground = Pictures.new("RGB", layer.size, "white")
-    ground.paste(layer, mask=layer.getchannel("A"))
-    return ground
-
-
-def _jpeg(picture: Pictures.Image, exif: bytes = b"", icc: bytes | None = None) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=_QUALITY, exif=exif, icc_profile=icc)
-    return file.getvalue()
+    def _ask(self, task: Task, name: str, data: bytes) -> Reply:
+        megapixels = self._most_pixels / 1e6
+        request = Request(
+            task=task,
+            data=data,
+            pixels=self._most_pixels,
+            memory=_BASE_MEMORY + _FILE_MEMORY * len(data) + _PIXEL_MEMORY * self._most_pixels,
+            seconds=_BASE_SECONDS + megapixels,
+        )
+        return self._decoders.ask(name, request)
 
 
 def _name(image: Image) -> str:
-    return image.path or str(image.url)
+    return image.path or shown(str(image.url))

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
+from windmill.core.urls import shown
 from windmill.errors import ConfigError, ImageError
 from windmill.model import NewImage
 from windmill.ports import ImageRegistry
@@ -53,7 +54,7 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        return self.path or self.url or self.filename
+        return self.path or (shown(self.url) if self.url else self.filename)
 
 
 def _silent(_: str) -> None:
@@ -81,7 +82,7 @@ class Admitted:
     def duplicate(self, image: NewImage, image_id: int) -> None:
         self.duplicate_count += 1
         if self.most_named is None or len(self.duplicates) < self.most_named:
-            self.duplicates.append((str(image.path or image.url), image_id))
+            self.duplicates.append((image.path or shown(str(image.url)), image_id))
 
     def refuse(self, line: str) -> None:
         self.bad_count += 1
@@ -210,8 +211,8 @@ def _row(row: Mapping[str, str | None], group: str, where: str) -> Candidate:
 
 def _candidate(place: str, group: str, filename: str | None = None) -> Candidate:
     if _ADDRESS.match(place):
-        name = place.split("?", 1)[0].rstrip("/").rsplit("/", 1)[-1]
-        return Candidate(filename=filename or name or place, group=group, url=place)
+        name = shown(place).split("?", 1)[0].rstrip("/").rsplit("/", 1)[-1]
+        return Candidate(filename=filename or name or shown(place), group=group, url=place)
     path = Path(place).absolute()
     return Candidate(filename=filename or path.name, group=group, path=str(path))
 

@@ -7,23 +7,13 @@ import itertools
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
 from windmill.core import wire
 from windmill.core.retrying import DELIVERY_LIMIT
-from windmill.model import Ack, Again, Bury, Delivery, Dispatch, Settlement
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Buried:
-    """A job that was set aside, and why."""
-
-    body: bytes
-    attempt: int
-    error: str
-    reason: str
+from windmill.model import Ack, Again, Delivery, Dispatch, QueueState, Settlement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +23,17 @@ class _Message:
     unsettled: int = 0  # deliveries that ended without a settlement
     redelivered: bool = False
 
+    @property
+    def undeliverable(self) -> bool:
+        return self.unsettled > DELIVERY_LIMIT
+
 
 @dataclass(slots=True)
 class _Queue:
-    """Messages that wait, messages that wait for their time, and the dead."""
+    """Messages that wait, and messages that wait for their time."""
 
     ready: deque[_Message] = field(default_factory=deque)
     later: list[tuple[float, int, _Message]] = field(default_factory=list)  # a heap
-    dead: list[Buried] = field(default_factory=list)
 
     def ripen(self, now: float) -> None:
         """Moves what is due to the end of what waits."""
@@ -58,11 +51,14 @@ class MemoryBroker:
         self._order = itertools.count()
         self._consumers: list[MemoryConsumer] = []
 
-    def publish(self, dispatches: Sequence[Dispatch]) -> None:
-        """See `ports.Publisher`."""
+    def publish(
+        self, dispatches: Sequence[Dispatch], *, doubtful: bool = False, stop: threading.Event | None = None
+    ) -> None:
+        """See `ports.Publisher`; this one never has to wait, so `stop` ends nothing."""
+        del stop
         with self.changed:
             for dispatch in dispatches:
-                message = _Message(body=wire.encode(dispatch.job))
+                message = _Message(body=wire.encode(dispatch.job), redelivered=doubtful)
                 for service in dict.fromkeys(dispatch.services):
                     self._queues[service].ready.append(message)
             self.changed.notify_all()
@@ -73,15 +69,16 @@ class MemoryBroker:
         self._consumers.append(consumer)
         return consumer
 
-    def queue_depths(self, services: Iterable[str]) -> dict[str, int]:
-        """Jobs that wait for each service; those whose time has not come do not count."""
+    def queue_states(self, services: Iterable[str]) -> dict[str, QueueState]:
+        """See `ports.Broker`."""
         with self.changed:
-            return {service: len(self._due(service).ready) for service in services}
+            return {service: self._state(service) for service in services}
 
-    def dead(self, service: str) -> tuple[Buried, ...]:
-        """The buried jobs of `service`, oldest first."""
+    def census(self, service: str) -> Iterator[bytes]:
+        """See `ports.Broker`."""
         with self.changed:
-            return tuple(self._queues[service].dead)
+            queue = self._due(service)
+            return iter([message.body for message in (*queue.ready, *(entry[2] for entry in queue.later))])
 
     def wake(self) -> None:
         """Has takers look at the clock again."""
@@ -112,30 +109,27 @@ class MemoryBroker:
         until_next = max(0.0, later[0][0] - self._clock()) if later else timeout
         self.changed.wait(min(timeout, until_next))
 
-    def put(self, service: str, message: _Message, decision: Ack | Again | Bury) -> None:
+    def put(self, service: str, message: _Message, decision: Ack | Again) -> None:
         """Does with a message what was decided."""
         with self.changed:
-            queue = self._queues[service]
             if isinstance(decision, Again):
                 due = self._clock() + decision.delay
                 again = replace(message, attempt=decision.attempt, unsettled=0)
-                heapq.heappush(queue.later, (due, next(self._order), again))
-            elif isinstance(decision, Bury):
-                queue.dead.append(_buried(message, decision.error, decision.reason))
+                heapq.heappush(self._queues[service].later, (due, next(self._order), again))
             self.changed.notify_all()
 
     def give_back(self, service: str, messages: Sequence[_Message]) -> None:
-        """Puts what was not settled in front again, or aside once that has happened too often."""
+        """Puts what was not settled in front again."""
         with self.changed:
-            queue = self._queues[service]
             for message in reversed(messages):
-                if message.unsettled >= DELIVERY_LIMIT:
-                    queue.dead.append(_buried(message, "DeliveryLimit", "delivered too often, never settled"))
-                else:
-                    queue.ready.appendleft(
-                        replace(message, unsettled=message.unsettled + 1, redelivered=True)
-                    )
+                again = replace(message, unsettled=message.unsettled + 1, redelivered=True)
+                self._queues[service].ready.appendleft(again)
             self.changed.notify_all()
+
+    def _state(self, service: str) -> QueueState:
+        queue = self._due(service)
+        consuming = sum(one.consuming and one.service == service for one in self._consumers)
+        return QueueState(waiting=len(queue.ready), delayed=len(queue.later), consumers=consuming)
 
     def _due(self, service: str) -> _Queue:
         queue = self._queues[service]
@@ -152,13 +146,19 @@ class MemoryConsumer:
         self._broker = broker
         self._tokens = itertools.count()
         self._unsettled: dict[object, _Message] = {}
-        self._paused = False
+        self._paused = self._closed = False
+
+    @property
+    def consuming(self) -> bool:
+        """Whether it takes from the queue."""
+        return not (self._paused or self._closed)
 
     def take(self, limit: int, timeout: float) -> Sequence[Delivery]:
-        """See `ports.Consumer`; nothing once paused or closed."""
+        """See `ports.Consumer`."""
         deadline = time.monotonic() + timeout
         with self._broker.changed:
-            while not self._paused:
+            self._broker.changed.wait_for(lambda: self._closed or not self._paused, timeout)
+            while self.consuming:
                 room = min(limit, self._prefetch - len(self._unsettled))
                 messages = self._broker.take(self.service, room) if room > 0 else []
                 left = deadline - time.monotonic()
@@ -177,16 +177,22 @@ class MemoryConsumer:
 
     def depth(self) -> int:
         """See `ports.Consumer`."""
-        return self._broker.queue_depths([self.service])[self.service]
+        return self._broker.queue_states([self.service])[self.service].waiting
 
     def pause(self) -> None:
         """See `ports.Consumer`."""
         self._paused = True
         self._broker.wake()
 
+    def resume(self) -> None:
+        """See `ports.Consumer`."""
+        self._paused = False
+        self._broker.wake()
+
     def close(self) -> None:
         """See `ports.Consumer`."""
-        self.pause()
+        self._closed = True
+        self._broker.wake()
         with self._broker.changed:
             unsettled, self._unsettled = list(self._unsettled.values()), {}
             self._broker.give_back(self.service, unsettled)
@@ -200,8 +206,5 @@ class MemoryConsumer:
             attempt=message.attempt,
             token=token,
             redelivered=message.redelivered,
+            undeliverable=message.undeliverable,
         )
-
-
-def _buried(message: _Message, error: str, reason: str) -> Buried:
-    return Buried(body=message.body, attempt=message.attempt, error=error, reason=reason)

@@ -9,18 +9,17 @@ from pathlib import Path
 from PIL import ImageDraw, ImageFont
 
 from windmill.findings import Findings
-from windmill.images import ImageFiles, read_file
-from windmill.model import Box
+from windmill.images import ImageFiles
+from windmill.model import Box, Image
 
 _LONGEST = 1600  # pixels of an annotated picture
-_MOST_BYTES = 1_000_000_000
 _FACE = (255, 214, 10)
 
 
 def annotate(files: ImageFiles, findings: Findings, target: Path) -> None:
     """Writes the photo with what was found in it as a JPEG. Raises `ImageError`."""
-    source = Path(str(findings.path))
-    picture = files.decode(str(source), read_file(source, _MOST_BYTES))
+    source = Image(image_id=findings.image_id, path=findings.path)
+    picture = files.decode(str(findings.path), files.read(source))
     scale = min(1.0, _LONGEST / max(picture.size))
     picture = picture.resize((round(picture.width * scale), round(picture.height * scale)))
     line = max(2, round(max(picture.size) / 300))

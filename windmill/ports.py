@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from windmill.dead import Dead, DeadGroup, Matching
 from windmill.findings import Findings, Progress
+from windmill.history import History
 from windmill.model import (
     Delivery,
     Dispatch,
     Heartbeat,
     Image,
+    Job,
     NewImage,
     Outcome,
+    QueueState,
+    Selection,
     Settlement,
     Sighting,
     Snapshot,
@@ -23,11 +29,15 @@ from windmill.model import (
 class Publisher(Protocol):
     """The sending side of a broker."""
 
-    def publish(self, dispatches: Sequence[Dispatch]) -> None:
+    def publish(
+        self, dispatches: Sequence[Dispatch], *, doubtful: bool = False, stop: threading.Event | None = None
+    ) -> None:
         """Sends every dispatch to the queues of all its services; returns once all are safe.
 
-        Declares queues that do not exist yet. Raises `BrokerError` when that cannot be said of all of
-        them; some may have arrived.
+        Declares queues that do not exist yet. `doubtful` messages may be a second copy of one that a worker
+        has already: they are delivered as `redelivered`. A broker that takes nothing for now, being short of
+        memory or disk, is waited for without a limit, until `stop` is set. Raises `BrokerError` when it
+        cannot be said of all that they are safe; some may have arrived.
         """
         ...
 
@@ -36,12 +46,13 @@ class Consumer(Protocol):
     """The receiving side of a broker, for one queue. Thread-safe."""
 
     def take(self, limit: int, timeout: float) -> Sequence[Delivery]:
-        """Up to `limit` deliveries: at least one, unless `timeout` seconds pass without any."""
+        """Up to `limit` deliveries: at least one, unless `timeout` seconds pass without any or a pause comes
+        in between."""
         ...
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Acks, sends on again after a delay, or buries. A delivery whose connection was lost meanwhile
-        is skipped: the broker delivers it anew. Raises `BrokerError`."""
+        """Acks, or sends on again after exactly the delay, as far as the broker's longest goes. A delivery
+        whose connection was lost meanwhile is skipped: the broker delivers it anew. Raises `BrokerError`."""
         ...
 
     def depth(self) -> int:
@@ -49,7 +60,12 @@ class Consumer(Protocol):
         ...
 
     def pause(self) -> None:
-        """Takes nothing more off the queue; what was taken can still be settled."""
+        """Takes nothing more off the queue and gives back what nobody has taken yet, as if it had never
+        left; what was taken can still be settled. Idempotent."""
+        ...
+
+    def resume(self) -> None:
+        """Takes from the queue again. Idempotent."""
         ...
 
     def close(self) -> None:
@@ -103,6 +119,19 @@ class ServiceCaller(Protocol):
         ...
 
 
+class Gate(Protocol):
+    """Something that a worker waits for before it takes more jobs."""
+
+    @property
+    def shut(self) -> bool:
+        """Whether to wait."""
+        ...
+
+    def wait(self, stop: threading.Event) -> None:
+        """Returns once it is open, or `stop` is set."""
+        ...
+
+
 class HeartbeatSink(Protocol):
     """Where heartbeats go."""
 
@@ -141,32 +170,103 @@ class FindingsReader(Protocol):
         ...
 
 
-class DispatchLedger(Protocol):
-    """The producer's side of the database."""
+class Ledger(Protocol):
+    """The ledger of what was asked for, as those who send jobs use it."""
 
-    def missing(
-        self, services: Sequence[str], *, group: str | None, limit: int | None, resume: bool
-    ) -> Iterator[Dispatch]:
-        """Streams, by image id, each image with those of `services` that it still lacks (all of them
-        unless `resume`), in memory that does not grow with the number of images."""
+    def count(self, selection: Selection) -> Mapping[str, int]:
+        """How many jobs for each service `selection` has; services without any are left out."""
         ...
 
-    def count_missing(
-        self, services: Sequence[str], *, group: str | None, limit: int | None, resume: bool
-    ) -> int:
-        """How many dispatches `missing` will give."""
+    def count_images(self, selection: Selection) -> int:
+        """How many images these jobs are about."""
         ...
 
-    def now(self) -> datetime:
-        """The database's clock: ask it before publishing what `record` is to note."""
+    def send(
+        self,
+        selection: Selection,
+        send: Callable[[Sequence[Dispatch]], None],
+        *,
+        after: int,
+        limit: int,
+    ) -> tuple[Sequence[Dispatch], int]:
+        """Has `send` send the next dispatches of a selection, up to `limit`, and notes them as queued.
+
+        Gives them and the number to go on `after`; the first is after 0. Those who send take turns, so that
+        nothing is sent by two of them. It is noted after it was sent: whoever dies between the two sends it
+        again, which loses nothing. What `send` raises passes through, and nothing is noted.
+        """
         ...
 
-    def record(self, dispatches: Iterable[Dispatch], *, sent: datetime) -> None:
-        """Notes each image × service as queued, unless a worker has settled it since `sent`."""
+    def last_hour(self, service: str) -> tuple[int, float]:
+        """How many jobs of a service or stage were settled in the last hour, and within how many seconds."""
+        ...
+
+    def current_version(self, service: str) -> str:
+        """The newest version that the service answered with; "" when none is known."""
+        ...
+
+    def make_current(self, service: str, version: str) -> None:
+        """From now on `version` is the newest: its results replace those of all others."""
         ...
 
     def groups(self) -> Mapping[str, int]:
         """The image groups that exist, with the number of images in each."""
+        ...
+
+
+class CountingLedger(Ledger, Protocol):
+    """A ledger that can be compared with what lies in the queues; the `Lost…` selections need a count."""
+
+    def begin_count(self) -> datetime:
+        """Forgets any earlier count; gives the time by the database's clock."""
+        ...
+
+    def counted(self, service: str, jobs: Sequence[Job]) -> None:
+        """Notes that these jobs lie in the queues of `service`."""
+        ...
+
+    def end_count(self) -> None:
+        """Makes the count ready to be used."""
+        ...
+
+    def open_services(self) -> Sequence[str]:
+        """The services that something is asked of and not settled."""
+        ...
+
+
+class Histories(Protocol):
+    """What happened to each image."""
+
+    def find(self, name: str) -> Sequence[int]:
+        """Numbers of the images that are called `name`: by number, path, address or file name; at most 11."""
+        ...
+
+    def of(self, image_id: int) -> History:
+        """All that is known of one image. Raises `ConfigError` when there is no such image."""
+        ...
+
+
+class Graveyard(Protocol):
+    """The jobs that were given up."""
+
+    def groups(self, matching: Matching) -> Sequence[DeadGroup]:
+        """Them by service and class of error."""
+        ...
+
+    def jobs(self, matching: Matching, *, after: int, limit: int) -> Sequence[Dead]:
+        """Up to `limit` of them, oldest first, with numbers above `after`."""
+        ...
+
+    def replay(
+        self, matching: Matching, send: Callable[[Sequence[Dispatch]], None], *, after: int, limit: int
+    ) -> tuple[Sequence[Dispatch], int]:
+        """Has `send` send the next ones again and forgets that they were dead; see `Ledger.send`.
+
+        What never was a job stays."""
+        ...
+
+    def drop(self, matching: Matching) -> int:
+        """Forgets them; the ledger notes them as skipped. Gives how many."""
         ...
 
 
@@ -189,8 +289,17 @@ class Broker(Publisher, Protocol):
         """The queue of `service`; the broker hands out up to `prefetch` jobs in advance."""
         ...
 
-    def queue_depths(self, services: Iterable[str]) -> dict[str, int]:
-        """Waiting jobs for each service; 0 for a queue that does not exist. Raises `BrokerError`."""
+    def queue_states(self, services: Iterable[str]) -> dict[str, QueueState]:
+        """The state of each service's queue; all 0 for one that does not exist. Raises `BrokerError`."""
+        ...
+
+    def census(self, service: str) -> Iterator[bytes]:
+        """The body of every message that lies in the queues of `service` now, undeliverable ones included;
+        what a worker has in hand may be missing, and a message that moves meanwhile may come twice.
+
+        Nothing is lost by it and nothing counts as delivered, also while workers consume. Memory does not
+        grow with the queue. Raises `BrokerError`.
+        """
         ...
 
     def close(self) -> None:

@@ -65,6 +65,17 @@ def describe(done: int, total: int | None, rate: float, unit: str) -> str:
     return f"{done:,} of {total:,} {unit}, {speed(rate, unit)}{left}"
 
 
+def describe_duration(duration: timedelta) -> str:
+    """`2 days 4 h`, `3 h 20 min`, `12 min`, `40 s`: no finer than anyone can foretell."""
+    seconds = round(duration.total_seconds())
+    if seconds < 120:
+        return f"{seconds} s"
+    minutes, hours = seconds // 60 % 60, seconds // 3600
+    if hours >= 48:
+        return f"{hours // 24} days {hours % 24} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
 def speed(rate: float, unit: str) -> str:
     """`40 images/s`; slow work is not said to stand still: `0.25 images/s`."""
     return f"{rate:,.0f} {unit}/s" if rate >= 10 or rate == 0 else f"{rate:.2g} {unit}/s"

@@ -21,21 +21,22 @@ from windmill.core import retrying, wire
 from windmill.errors import (
     BrokerError,
     ConfigError,
-    Interrupted,
+    DeliveryLimit,
     MessageError,
     StoreUnavailable,
     WindmillError,
 )
 from windmill.handlers.base import Handler
 from windmill.middleware.base import Middleware
-from windmill.model import Ack, Bury, Delivery, Handled, Job, Outcome, Settlement
-from windmill.ports import Consumer, Publisher
+from windmill.model import Ack, Again, Bury, DeadRow, Delivery, Handled, Job, Outcome, Settlement
+from windmill.ports import Consumer, Gate, Publisher
 from windmill.writing import Writer
 
 log = logging.getLogger(__name__)
 
 BATCH = 100  # outcomes in one transaction at most
 _POLL = 0.2  # seconds between looks at the stop signal
+_POISON = "handed out again and again, and no worker lived to settle it: it seems to kill them"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,7 @@ class Runner:
         write: Writer,
         limits: Limits,
         stop: threading.Event,
+        gates: Sequence[Gate] = (),
         middleware: Sequence[Middleware] = (),
     ) -> None:
         self._consumer = consumer
@@ -67,10 +69,11 @@ class Runner:
         self._write = write
         self._limits = limits
         self._stop = stop
+        self._committing = Committing()
+        self._gates = (self._committing, *gates)
         self._middleware = middleware
         self._ready: queue.SimpleQueue[tuple[Delivery, Future[Handled]] | None] = queue.SimpleQueue()
         self._out_of_time = threading.Event()
-        self._waiting = False
 
     def run(self) -> int:
         """Works until `stop`; gives the number of jobs that the grace time did not suffice for.
@@ -107,6 +110,7 @@ class Runner:
     def _take_until_stopped(self, pool: ThreadPoolExecutor, committing: Future[None]) -> set[Future[Handled]]:
         pending: set[Future[Handled]] = set()
         while not self._stop.is_set() and not committing.done():
+            self._pass_gates()
             for delivery in self._consumer.take(BATCH, _POLL):
                 future = pool.submit(self._attempt, delivery)
                 pending.add(future)
@@ -114,6 +118,14 @@ class Runner:
                 future.add_done_callback(partial(self._hand_over, delivery))
         self._consumer.pause()
         return set(pending)
+
+    def _pass_gates(self) -> None:
+        """Takes nothing while something is down that every job needs."""
+        for gate in self._gates:
+            if gate.shut and not self._stop.is_set():
+                self._consumer.pause()
+                gate.wait(self._stop)
+                self._consumer.resume()
 
     def _hand_over(self, delivery: Delivery, future: Future[Handled]) -> None:
         self._ready.put((delivery, future))
@@ -125,9 +137,9 @@ class Runner:
         job = None
         try:
             job = wire.decode(delivery.body)
+            if delivery.undeliverable:
+                raise DeliveryLimit(_POISON)
             outcome = self._handler(job)
-        except Interrupted:
-            raise
         except WindmillError as error:
             handled = self._judge(delivery, job, error)
         else:
@@ -135,11 +147,20 @@ class Runner:
         return replace(handled, seconds=time.perf_counter() - started)
 
     def _judge(self, delivery: Delivery, job: Job | None, error: Exception) -> Handled:
-        """What becomes of a delivery that met `error`; a job that is given up leaves a row that says why."""
-        decision = retrying.decide(error, delivery.attempt, self._limits.max_retries)
-        leaves_row = isinstance(decision, Bury) and not isinstance(error, MessageError)
-        outcome = self._handler.failed(job, error) if job is not None and leaves_row else Outcome()
+        """What becomes of a delivery that met `error`, and the rows that say so."""
+        jitter = random.uniform(0.75, 1)  # noqa: S311 -- not a secret
+        decision = retrying.decide(error, delivery.attempt, self._limits.max_retries, jitter=jitter)
+        outcome = Outcome()
+        if isinstance(decision, Again) and job is not None:
+            outcome = self._handler.postponed(job, error)
+        elif isinstance(decision, Bury):
+            outcome = self._given_up(delivery, job, error)
         return Handled(delivery=delivery, job=job, outcome=outcome, decision=decision, error=error)
+
+    def _given_up(self, delivery: Delivery, job: Job | None, error: Exception) -> Outcome:
+        has_row = job is not None and not isinstance(error, MessageError)
+        rows = self._handler.failed(job, error).rows if job is not None and has_row else ()
+        return Outcome(rows=(*rows, _dead(delivery, job, error)))
 
     # --- in the committer ----------------------------------------------------------------------------
 
@@ -161,7 +182,7 @@ class Runner:
         error = future.exception()
         if error is None:
             yield future.result()
-        elif isinstance(error, Exception) and not isinstance(error, Interrupted):
+        elif isinstance(error, Exception):
             log.error("%s: nobody foresaw this", delivery.service, exc_info=error)
             yield self._judge(delivery, wire.decode(delivery.body), error)
 
@@ -183,13 +204,13 @@ class Runner:
     def _settle(self, batch: Sequence[Handled]) -> None:
         outcomes = self._write(batch)
         self._publisher.publish([follower for outcome in outcomes for follower in outcome.followers])
-        self._consumer.settle([Settlement(delivery=h.delivery, decision=h.decision) for h in batch])
+        self._consumer.settle([_settlement(handled) for handled in batch])
+        resumed = self._committing.open()
         for middleware in self._middleware:
-            if self._waiting:
+            if resumed:
                 middleware.resumed()
             for handled in batch:
                 middleware.settled(handled)
-        self._waiting = False
 
     def _refuse(self, batch: Sequence[Handled], error: Exception) -> None:
         if len(batch) > 1:
@@ -201,16 +222,61 @@ class Runner:
             log.error("%s: nobody foresaw this", one.delivery.service, exc_info=error)
         if one.error is None:
             self._commit([self._judge(one.delivery, one.job, error)])
-        elif one.outcome.rows:  # not even its failure can be written: set the message aside
+        elif len(one.outcome.rows) > 1:  # not even its failure can be written: set the message aside
             bury = Bury(error=type(error).__name__, reason=str(error))
-            self._commit([replace(one, outcome=Outcome(), decision=bury)])
+            dead = Outcome(rows=(_dead(one.delivery, one.job, error),))
+            self._commit([replace(one, outcome=dead, decision=bury)])
         else:
             raise error  # a message that cannot be settled in any way: the broker has it still
 
     def _wait(self, error: WindmillError, failures: int) -> bool:
         """Waits for the store or the broker to come back; False when the worker is out of time."""
-        if not self._waiting:
-            self._waiting = True
+        if self._committing.shut_now():
             for middleware in self._middleware:
                 middleware.parked(str(error))
         return not self._out_of_time.wait(retrying.backoff(failures) * random.uniform(0.8, 1.2))  # noqa: S311
+
+
+class Committing:
+    """A `ports.Gate`: shut while nothing can be written, because the store or the broker is away."""
+
+    def __init__(self) -> None:
+        self._flowing = threading.Event()
+        self._flowing.set()
+
+    @property
+    def shut(self) -> bool:
+        return not self._flowing.is_set()
+
+    def wait(self, stop: threading.Event) -> None:
+        while not stop.is_set() and not self._flowing.wait(_POLL):
+            pass
+
+    def shut_now(self) -> bool:
+        """Shuts it; whether it was open."""
+        was_open = self._flowing.is_set()
+        self._flowing.clear()
+        return was_open
+
+    def open(self) -> bool:
+        """Opens it; whether it was shut."""
+        was_shut = self.shut
+        self._flowing.set()
+        return was_shut
+
+
+def _settlement(handled: Handled) -> Settlement:
+    """What the broker is told: a job that was given up is in the database, and done with here."""
+    decision = Ack() if isinstance(handled.decision, Bury) else handled.decision
+    return Settlement(delivery=handled.delivery, decision=decision)
+
+
+def _dead(delivery: Delivery, job: Job | None, error: Exception) -> DeadRow:
+    return DeadRow(
+        service=delivery.service,
+        image_id=None if job is None else job.image.image_id,
+        body=delivery.body,
+        attempts=delivery.attempt + 1,
+        error_class=type(error).__name__,
+        error=str(error),
+    )

@@ -6,6 +6,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from windmill.catalog import Service
+from windmill.core import replies
 from windmill.errors import ServiceBusy, ServiceRejected, ServiceUnavailable
 
 _AGAIN = frozenset({408, 425, 429})
@@ -35,6 +36,14 @@ class HttpService:
             return self._session.get(self._service.health_url, timeout=_HEALTH_TIMEOUT).status_code < 500
         except requests.RequestException:
             return False
+
+    def version(self) -> str:
+        """The version of the model that `/health` tells; "" where it tells none or does not answer."""
+        try:
+            answer = self._session.get(self._service.health_url, timeout=_HEALTH_TIMEOUT).json()
+        except (requests.RequestException, ValueError):
+            return ""
+        return replies.version(answer.get("model")) if isinstance(answer, dict) else ""
 
     def _post(self, fields: dict[str, str], picture: bytes) -> bytes:
         try:

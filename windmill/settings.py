@@ -6,12 +6,14 @@ the two together.
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from dotenv import dotenv_values
 
@@ -27,6 +29,10 @@ def _one_of(default: str, *choices: str) -> Any:
 
 def _number(default: float, *, least: float, most: float) -> Any:
     return field(default=default, metadata={"least": least, "most": most})
+
+
+def _several(separators: str = ",") -> Any:
+    return field(default=(), metadata={"separators": separators})
 
 
 def _secret(default: str = "") -> Any:
@@ -53,6 +59,8 @@ class Settings:
     db_password: str = _secret()
     db_sslmode: str = _one_of("prefer", "disable", "allow", "require", "verify-ca", "verify-full")
 
+    max_queue_depth: int = _number(100_000, least=1, most=1_000_000_000)
+
     service_config: Path = Path("service_config.json")
     service_name: str = ""
     worker_id: str = ""
@@ -62,6 +70,8 @@ class Settings:
     max_retries: int = _number(3, least=0, most=100)
     max_image_mb: float = _number(32.0, least=0.1, most=1024)
     max_image_megapixels: float = _number(50.0, least=0.1, most=1000)
+    image_roots: tuple[Path, ...] = _several(f",{os.pathsep}")
+    allow_private_urls: tuple[str, ...] = _several()
     shutdown_grace: float = _number(20.0, least=0, most=600)
 
     enable_monitoring: bool = False
@@ -81,10 +91,20 @@ class Settings:
             raise ConfigError(
                 "QUEUE_HOST: BROKER=rabbitmq needs it; set the RabbitMQ host, or BROKER=postgres"
             )
+        self._check_lists()
         if self.enable_monitoring:
             missing = [name.upper() for name in _MONITORING if not getattr(self, name)]
             if missing:
                 raise ConfigError(f"{', '.join(missing)}: not set, and ENABLE_MONITORING=true needs them")
+
+    def _check_lists(self) -> None:
+        for root in self.image_roots:
+            if not root.is_absolute():
+                raise ConfigError(f"IMAGE_ROOTS: {root} is no absolute path")
+        for entry in self.allow_private_urls:
+            if {"/", ":"} & set(entry) and not _is_network(entry):
+                expected = "expected a host name, an IP address or a network like 10.0.0.0/8"
+                raise ConfigError(f"ALLOW_PRIVATE_URLS: {entry!r}: {expected}")
 
     @property
     def broker_kind(self) -> str:
@@ -121,7 +141,7 @@ def load(environ: Mapping[str, str] | None = None, dotenv: Path = Path(".env")) 
 
 def _parse(variable: str, text: str, kind: type, limits: Mapping[str, Any], source: str) -> Any:
     try:
-        value = _boolean(text) if kind is bool else kind(text)
+        value = _value(text, kind, limits)
     except ValueError as exc:
         raise ConfigError(f"{variable}={text!r} in {source}: expected {_name(kind)}") from exc
     if "choices" in limits and value not in limits["choices"]:
@@ -131,6 +151,21 @@ def _parse(variable: str, text: str, kind: type, limits: Mapping[str, Any], sour
         span = f"{limits['least']:g} to {limits['most']:g}"
         raise ConfigError(f"{variable}={text!r} in {source}: expected {span}")
     return value
+
+
+def _value(text: str, kind: type, limits: Mapping[str, Any]) -> Any:
+    if "separators" in limits:
+        words = (word.strip() for word in re.split(f"[{limits['separators']}]", text))
+        return tuple(get_args(kind)[0](word) for word in words if word)
+    return _boolean(text) if kind is bool else kind(text)
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _boolean(text: str) -> bool:

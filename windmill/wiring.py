@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from typing import TYPE_CHECKING
 
 from windmill import catalog
+from windmill.breaker import Breaker
 from windmill.catalog import BOX_WORKERS, MERGER, SCORER, VOTER, Catalog, Service
 from windmill.handlers.analyze import Analyze
 from windmill.handlers.base import Handler, Recomputation
@@ -20,9 +21,11 @@ from windmill.heartbeats import Heart, Pulse
 from windmill.images import ImageFiles
 from windmill.middleware.base import Middleware
 from windmill.middleware.job_log import JobLog
-from windmill.parking import Parking
-from windmill.ports import Broker, ImageSource, ServiceCaller, Store
+from windmill.model import QueueState
+from windmill.ports import Broker, Gate, ImageSource, ServiceCaller, Store
 from windmill.postgres import schema
+from windmill.postgres.graveyard import PostgresGraveyard
+from windmill.postgres.histories import PostgresHistories
 from windmill.postgres.ledger import PostgresLedger
 from windmill.postgres.registry import PostgresImages
 from windmill.postgres.store import PostgresStore
@@ -71,15 +74,34 @@ def publisher(settings: Settings) -> AbstractContextManager[Broker]:
     return broker(settings, settings.worker_id_for("producer"))
 
 
-def queue_depths(settings: Settings, names: Iterable[str]) -> Mapping[str, int]:
-    """Waiting jobs for each service. Raises `BrokerError`."""
+def queue_states(settings: Settings, names: Iterable[str]) -> Mapping[str, QueueState]:
+    """What lies in the queues of each service, and how many take from them. Raises `BrokerError`."""
     with broker(settings, settings.worker_id_for("monitor")) as connection:
-        return connection.queue_depths(names)
+        return connection.queue_states(names)
 
 
 def ledger(settings: Settings) -> AbstractContextManager[PostgresLedger]:
     """The producer's side of the database."""
     return closing(PostgresLedger(settings, settings.worker_id_for("producer")))
+
+
+def graveyard(settings: Settings) -> AbstractContextManager[PostgresGraveyard]:
+    """The jobs that were given up."""
+    return closing(PostgresGraveyard(settings, settings.worker_id_for("dead")))
+
+
+def histories(settings: Settings) -> AbstractContextManager[PostgresHistories]:
+    """What happened to each image."""
+    return closing(PostgresHistories(settings, settings.worker_id_for("why")))
+
+
+def caller(service: Service, settings: Settings) -> HttpService:
+    """The HTTP side of one service."""
+    return HttpService(
+        service,
+        timeout=service.timeout or settings.request_timeout,
+        concurrency=_concurrency(service, settings),
+    )
 
 
 def image_registry(settings: Settings) -> AbstractContextManager[PostgresImages]:
@@ -139,7 +161,7 @@ def worker(service: Service, settings: Settings, stop: threading.Event) -> Itera
         )
         watchers = [JobLog(), *stack.enter_context(_heartbeats(service, settings, name, consumer.depth))]
         store = stack.enter_context(closing(PostgresStore(settings, name)))
-        handler, write = _work(service, settings, store, stop, watchers)
+        handler, write, gates = _work(service, settings, store, watchers)
         yield Runner(
             consumer=consumer,
             publisher=connection,
@@ -151,6 +173,7 @@ def worker(service: Service, settings: Settings, stop: threading.Event) -> Itera
                 grace=settings.shutdown_grace,
             ),
             stop=stop,
+            gates=gates,
             middleware=watchers,
         )
 
@@ -166,18 +189,15 @@ def _concurrency(service: Service, settings: Settings) -> int:
 
 
 def _work(
-    service: Service, settings: Settings, store: Store, stop: threading.Event, watchers: Sequence[Middleware]
-) -> tuple[Handler, Writer]:
-    """The handler for the jobs of `service`, and how its outcomes are written."""
+    service: Service, settings: Settings, store: Store, watchers: Sequence[Middleware]
+) -> tuple[Handler, Writer, Sequence[Gate]]:
+    """The handler for the jobs of `service`, how its outcomes are written, and what it waits for."""
     if service.name in RECOMPUTATIONS:
-        return Passing(), Recompute(store, RECOMPUTATIONS[service.name](service))
-    caller = HttpService(
-        service,
-        timeout=service.timeout or settings.request_timeout,
-        concurrency=_concurrency(service, settings),
-    )
-    looking = HANDLERS.get(service.name, _analyze)(service, images(settings), caller)
-    return Parking(looking, caller, stop, watchers), Save(store)
+        return Passing(), Recompute(store, RECOMPUTATIONS[service.name](service)), ()
+    calling = caller(service, settings)
+    looking = HANDLERS.get(service.name, _analyze)(service, images(settings), calling)
+    breaker = Breaker(looking, calling, watchers)
+    return breaker, Save(store), (breaker,)
 
 
 def _analyze(service: Service, source: ImageSource, caller: ServiceCaller) -> Handler:

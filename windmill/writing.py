@@ -43,6 +43,9 @@ class Recompute:
         def step(snapshot: Snapshot) -> Outcome:
             return self._step(snapshot, resumed=snapshot.image.image_id in resumed)
 
+        others = [handled.outcome for handled in batch if handled.outcome.rows]  # of jobs that were given up
+        if others:
+            self._store.save(others)
         images = sorted({h.job.image.image_id for h in asked if h.job})
         return self._store.recompute(images, step) if images else ()
 
@@ -54,4 +57,7 @@ class Passing:
         return Outcome()
 
     def failed(self, job: Job, error: Exception) -> Outcome:  # noqa: ARG002
+        return Outcome()
+
+    def postponed(self, job: Job, error: Exception) -> Outcome:  # noqa: ARG002
         return Outcome()

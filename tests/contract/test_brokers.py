@@ -9,7 +9,7 @@ import pytest
 
 from windmill.core import wire
 from windmill.memory import MemoryBroker
-from windmill.model import Ack, Again, Bury, Dispatch, Image, Job, Settlement
+from windmill.model import Ack, Again, Dispatch, Image, Job, QueueState, Settlement
 
 SOON = 10.0  # seconds; nothing takes that long unless it never comes
 QUIET = 0.3  # seconds in which nothing comes
@@ -80,7 +80,7 @@ def test_publishing_nothing_is_nothing(broker, service):
 
 def test_a_thousand_in_one_call(broker, service):
     broker.publish([dispatch(number, service) for number in range(1000)])
-    assert eventually(lambda: broker.queue_depths([service])[service] == 1000)
+    assert eventually(lambda: broker.queue_states([service])[service].waiting == 1000)
     consumer = broker.consumer(service, prefetch=100)
     found = []
     while len(found) < 1000:
@@ -122,9 +122,29 @@ def test_take_wakes_for_a_job_that_comes_later(broker, service):
 
 
 def test_a_queue_exists_from_its_first_use(broker, service):
-    assert broker.queue_depths([service]) == {service: 0}
+    assert broker.queue_states([service]) == {service: QueueState()}
     broker.publish([dispatch(1, service)])
-    assert eventually(lambda: broker.queue_depths([service]) == {service: 1})
+    assert eventually(lambda: broker.queue_states([service]) == {service: QueueState(waiting=1)})
+
+
+def test_a_queue_tells_what_waits_what_is_delayed_and_who_consumes(broker, service):
+    def state():
+        return broker.queue_states([service, f"{service}_other"])
+
+    broker.publish([dispatch(number, service) for number in range(5)])
+    with closing(broker.consumer(service, prefetch=2)) as consumer:
+        first, _ = take(consumer, 2)
+        consumer.settle(settled([first], Again(delay=60, attempt=1)))
+        take(consumer, 1)
+        expected = QueueState(waiting=2, delayed=1, consumers=1)
+        assert eventually(lambda: state() == {service: expected, f"{service}_other": QueueState()})
+        with closing(broker.consumer(service, prefetch=1)) as another:
+            held = take(another, 1)
+            assert eventually(lambda: state()[service].consumers == 2)
+            another.pause()
+            another.settle(settled(held))
+            assert eventually(lambda: state()[service].consumers == 1)
+    assert eventually(lambda: state()[service] == QueueState(waiting=3, delayed=1))
 
 
 def test_depth_counts_what_waits(broker, service):
@@ -141,7 +161,7 @@ def test_acked_is_gone(broker, service):
         consumer.settle(settled(take(consumer, 2)))
     with closing(broker.consumer(service, prefetch=10)) as another:
         assert another.take(10, QUIET) == []
-    assert broker.queue_depths([service]) == {service: 0}
+    assert eventually(lambda: broker.queue_states([service]) == {service: QueueState()})
 
 
 def test_what_is_not_settled_comes_back_after_close(broker, service):
@@ -191,28 +211,156 @@ def test_the_attempt_survives_a_close(broker, service):
         assert take(another, 1)[0].attempt == 3
 
 
-def test_buried_lies_in_the_dead_store_with_its_reason(broker, brokers, service):
-    broker.publish([dispatch(1, service), dispatch(2, service)])
+def test_again_waits_as_long_as_it_says_and_not_for_the_next_step(broker, service):
+    broker.publish([dispatch(number, service) for number in range(3)])
+    consumer = broker.consumer(service, prefetch=10)
+    first, second, third = take(consumer, 3)
+    start = time.monotonic()
+    consumer.settle(
+        [
+            *settled([first], Again(delay=0.2, attempt=1)),
+            *settled([second], Again(delay=0, attempt=2)),
+            *settled([third], Again(delay=1.5, attempt=3)),
+        ]
+    )
+    came = [(one.attempt, time.monotonic() - start) for one in (take(consumer, 1)[0] for _ in range(3))]
+    assert [attempt for attempt, _ in came] == [2, 1, 3]
+    assert came[0][1] < 0.5
+    assert 0.15 <= came[1][1] < 0.9
+    assert 1.4 <= came[2][1] < 3
+
+
+def test_what_was_redelivered_once_stays_so(broker, service):
+    broker.publish([dispatch(1, service)])
     with closing(broker.consumer(service, prefetch=10)) as consumer:
-        first, second = take(consumer, 2)
-        bury = Bury(error="ImageError", reason="gone: /photos/1.jpg ☂ " + "x" * 9)
-        consumer.settle([*settled([first], bury), *settled([second])])
-    (dead,) = brokers.dead(service)
-    assert (dead.body, dead.error, dead.reason) == (first.body, bury.error, bury.reason)
-    with closing(broker.consumer(service, prefetch=10)) as another:
-        assert another.take(10, QUIET) == []
+        take(consumer, 1)
+    with closing(broker.consumer(service, prefetch=10)) as consumer:
+        consumer.settle(settled(take(consumer, 1), Again(delay=0.1, attempt=1)))
+        assert take(consumer, 1)[0].redelivered
 
 
-def test_a_job_that_kills_its_workers_ends_in_the_dead_store(broker, brokers, service):
+def test_what_failed_and_was_never_given_back_is_not_redelivered(broker, service):
+    broker.publish([dispatch(1, service)])
+    consumer = broker.consumer(service, prefetch=10)
+    consumer.settle(settled(take(consumer, 1), Again(delay=0.1, attempt=1)))
+    assert not take(consumer, 1)[0].redelivered
+
+
+def test_a_doubtful_message_is_delivered_as_redelivered(broker, service):
+    broker.publish([dispatch(1, service)], doubtful=True)
+    for _ in range(2):  # also when it went back without anyone having taken it
+        with closing(broker.consumer(service, prefetch=10)) as consumer:
+            eventually(lambda: broker.queue_states([service])[service].consumers or consumer.take(0, 0.1))
+    (delivery,) = take(broker.consumer(service, prefetch=10), 1)
+    assert (delivery.redelivered, delivery.undeliverable) == (True, False)
+
+
+def killed(broker, service):
+    """A job of `service` that four workers had in hand and did not settle."""
     broker.publish([dispatch(1, service, f"{service}_other")])
     for _ in range(4):
         with closing(broker.consumer(service, prefetch=10)) as consumer:
             (delivery,) = take(consumer, 1)
+            assert not delivery.undeliverable
+    return delivery
+
+
+def test_a_job_that_kills_its_workers_is_undeliverable_until_it_is_acked(broker, service):
+    delivery = killed(broker, service)
+    for _ in range(6):
+        with closing(broker.consumer(service, prefetch=10)) as consumer:
+            (last,) = take(consumer, 1)
+            assert (last.body, last.undeliverable, last.redelivered) == (delivery.body, True, True)
+    with closing(broker.consumer(service, prefetch=10)) as consumer:
+        consumer.settle(settled(take(consumer, 1)))
+        assert consumer.take(1, QUIET) == []
     with closing(broker.consumer(service, prefetch=10)) as consumer:
         assert consumer.take(1, QUIET) == []
-    (dead,) = eventually(lambda: brokers.dead(service))
-    assert dead.body == delivery.body
     assert numbers(take(broker.consumer(f"{service}_other", prefetch=1), 1)) == [1]
+
+
+def test_an_undeliverable_job_that_nobody_took_stays_undeliverable(broker, service):
+    killed(broker, service)
+    broker.publish([dispatch(2, service)])
+    with closing(broker.consumer(service, prefetch=10)) as consumer:
+        first = take(consumer, 1)
+        consumer.pause()
+        consumer.settle(settled(first))
+        consumer.resume()
+        both = [*first, *take(consumer, 1)]
+    assert {(numbers([one])[0], one.undeliverable) for one in both} == {(1, True), (2, False)}
+
+
+def test_an_undeliverable_job_that_is_sent_on_is_a_job_again(broker, service):
+    killed(broker, service)
+    with closing(broker.consumer(service, prefetch=10)) as consumer:
+        consumer.settle(settled(take(consumer, 1), Again(delay=0.1, attempt=0)))
+        (again,) = take(consumer, 1)
+    assert (again.undeliverable, again.redelivered) == (False, True)
+
+
+def test_a_census_sees_every_message_and_changes_none(broker, service):
+    killed(broker, service)
+    broker.publish([dispatch(number, service) for number in range(2, 6)])
+    with closing(broker.consumer(service, prefetch=10)) as consumer:
+        taken = {numbers([one])[0]: one for one in take(consumer, 5)}
+        start = time.monotonic()
+        consumer.settle(settled([taken[5]], Again(delay=2, attempt=2)))
+        consumer.settle(settled([taken[4]], Again(delay=60, attempt=2)))
+    for _ in range(5):
+        bodies = list(broker.census(service))
+        assert sorted(wire.decode(body).image.image_id for body in bodies) == [1, 2, 3, 4, 5]
+    with closing(broker.consumer(service, prefetch=10)) as consumer:
+        found = {numbers([one])[0]: one for one in take(consumer, 4)}
+        assert 1.9 < time.monotonic() - start < 4
+    assert {number: one.undeliverable for number, one in found.items()} == {
+        1: True,
+        2: False,
+        3: False,
+        5: False,
+    }
+    assert found[5].attempt == 2
+    assert eventually(lambda: broker.queue_states([service])[service] == QueueState(waiting=4, delayed=1))
+
+
+def test_a_census_of_many_and_of_none(broker, service):
+    assert list(broker.census(service)) == []
+    broker.publish([dispatch(number, service) for number in range(1000)])
+    assert sorted(wire.decode(body).image.image_id for body in broker.census(service)) == [*range(1000)]
+    with closing(broker.consumer(service, prefetch=100)) as consumer:
+        taken = take(consumer, 100)
+        assert not any(one.redelivered for one in taken)
+
+
+def test_a_census_that_is_not_read_to_its_end_loses_nothing(broker, service):
+    broker.publish([dispatch(number, service) for number in range(900)])
+    for _ in range(5):
+        census = broker.census(service)
+        next(census)
+        if hasattr(census, "close"):
+            census.close()
+    with closing(broker.consumer(service, prefetch=1000)) as consumer:
+        taken = take(consumer, 900)
+        assert sorted(numbers(taken)) == [*range(900)]
+        assert not any(one.redelivered or one.undeliverable for one in taken)
+
+
+def test_a_census_while_workers_consume_takes_nothing_from_them(broker, service):
+    broker.publish([dispatch(number, service) for number in range(1000)])
+    with closing(broker.consumer(service, prefetch=20)) as consumer, ThreadPoolExecutor(1) as pool:
+        first = take(consumer, 1)
+        counting = pool.submit(lambda: [*broker.census(service), *broker.census(service)])
+        found = numbers(first)
+        consumer.settle(settled(first))
+        while len(found) < 1000:
+            taken = consumer.take(20, SOON)
+            assert taken
+            found += numbers(taken)
+            consumer.settle(settled(taken))
+        bodies = counting.result(SOON)
+        assert consumer.take(1, QUIET) == []
+    assert sorted(found) == [*range(1000)]
+    assert {wire.decode(body).image.image_id for body in bodies} <= {*range(1000)}
 
 
 def test_many_threads_take_and_settle(broker, service):
@@ -238,7 +386,7 @@ def test_many_threads_take_and_settle(broker, service):
         consumer.settle(settled(late))
     consumer.close()
     assert sorted(found) == sorted([*range(400), 0, 100, 200, 300])
-    assert broker.queue_depths([service]) == {service: 0}
+    assert eventually(lambda: broker.queue_states([service]) == {service: QueueState()})
 
 
 def test_many_threads_publish(broker, service):
@@ -249,10 +397,8 @@ def test_many_threads_publish(broker, service):
     assert sorted(numbers(taken)) == list(range(300))
 
 
-@pytest.mark.parametrize(
-    "decision", [Ack(), Again(delay=1, attempt=1), Bury(error="E", reason="r")], ids=repr
-)
-def test_settling_what_went_back_does_nothing(broker, brokers, service, decision):
+@pytest.mark.parametrize("decision", [Ack(), Again(delay=1, attempt=1)], ids=repr)
+def test_settling_what_went_back_does_nothing(broker, service, decision):
     broker.publish([dispatch(1, service)])
     consumer = broker.consumer(service, prefetch=10)
     taken = take(consumer, 1)
@@ -261,7 +407,6 @@ def test_settling_what_went_back_does_nothing(broker, brokers, service, decision
     with closing(broker.consumer(service, prefetch=10)) as another:
         assert numbers(take(another, 1)) == [1]
         assert another.take(1, QUIET) == []
-    assert not brokers.dead(service)
 
 
 def test_settling_twice_is_settling_once(broker, service):
@@ -284,6 +429,54 @@ def test_paused_takes_nothing_and_settles_what_is_in_hand(broker, service):
     with closing(broker.consumer(service, prefetch=10)) as another:
         assert sorted(numbers(take(another, 2))) == [1, 2]
         assert another.take(1, QUIET) == []
+
+
+def test_resumed_takes_again_and_settles_what_was_in_hand_before(broker, service):
+    broker.publish([dispatch(number, service) for number in range(3)])
+    with closing(broker.consumer(service, prefetch=10)) as consumer:
+        first = take(consumer, 1)
+        for _ in range(5):  # more often than a message may be delivered and not settled
+            consumer.pause()
+            consumer.pause()
+            consumer.resume()
+            consumer.resume()
+            consumer.take(0, 0.1)
+        rest = take(consumer, 2)
+        assert not any(one.redelivered for one in rest)
+        consumer.settle(settled([*first, *rest]))
+    assert sorted(numbers([*first, *rest])) == [0, 1, 2]
+    with closing(broker.consumer(service, prefetch=10)) as another:
+        assert another.take(1, QUIET) == []
+
+
+def test_what_a_paused_consumer_had_not_taken_is_for_others(broker, service):
+    broker.publish([dispatch(number, service) for number in range(3)])
+    with closing(broker.consumer(service, prefetch=10)) as consumer:
+        first = take(consumer, 1)
+        another = broker.consumer(service, prefetch=10)
+        consumer.pause()
+        assert sorted(numbers([*first, *take(another, 2)])) == [0, 1, 2]
+
+
+def test_paused_waits_and_wakes_when_it_is_resumed(broker, service):
+    broker.publish([dispatch(1, service)])
+    consumer = broker.consumer(service, prefetch=10)
+    consumer.pause()
+    start = time.monotonic()
+    assert consumer.take(1, QUIET) == []
+    assert time.monotonic() - start >= QUIET * 0.9
+    with ThreadPoolExecutor(1) as pool:
+        taking = pool.submit(consumer.take, 1, 60)
+        consumer.resume()
+        assert numbers(taking.result(SOON)) == [1]
+
+
+def test_closed_is_closed_for_good(broker, service):
+    broker.publish([dispatch(1, service)])
+    consumer = broker.consumer(service, prefetch=10)
+    consumer.close()
+    consumer.resume()
+    assert consumer.take(1, QUIET) == []
 
 
 def test_pausing_wakes_whoever_waits(broker, service):

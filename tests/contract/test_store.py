@@ -9,23 +9,22 @@ from dataclasses import replace
 
 import pytest
 
-from tests.servers.postgres import Postgres
 from tests.unit.test_merging import box, reply, seen
 from windmill.core.merging import merge
 from windmill.errors import ConfigError, StaleBox, StoreError, StoreUnavailable
 from windmill.handlers.vote import Vote
 from windmill.model import (
-    Dispatch,
-    Image,
-    Job,
+    DeadRow,
+    DispatchRow,
     MergedBoxesRow,
     NewImage,
     Outcome,
     PostprocessingRow,
     ResultRow,
+    StageRow,
+    State,
     Status,
 )
-from windmill.postgres.ledger import PostgresLedger
 from windmill.postgres.registry import PostgresImages
 from windmill.postgres.store import PostgresStore
 
@@ -39,30 +38,8 @@ CAT = json.dumps(
 
 
 @pytest.fixture
-def store(database):
-    with closing(PostgresStore(database, "worker-1")) as opened:
-        yield opened
-
-
-@pytest.fixture
-def ledger(database):
-    with closing(PostgresLedger(database, "producer")) as opened:
-        yield opened
-
-
-@pytest.fixture
 def image(database):
     return add_images(database, 1)[0]
-
-
-@pytest.fixture
-def rows(database, postgres_server: Postgres):
-    def fetch(statement, *values):
-        with closing(postgres_server.connect(database.db_name)) as connection, connection.cursor() as cursor:
-            cursor.execute(statement, values)
-            return cursor.fetchall() if cursor.description else []
-
-    return fetch
 
 
 def add_images(settings, count, group="demo"):
@@ -87,9 +64,22 @@ def result(image_id, service="yolov8", **fields):
         "data": CAT,
         "service_types": ("spatial",),
         "bbox_format": "xywh",
-        "found": 1,
     }
     return Outcome(rows=(ResultRow(image_id=image_id, service=service, **(facts | fields)),))
+
+
+def dispatched(image_id, state=State.DONE, service="yolov8", **fields):
+    row = DispatchRow(image_id=image_id, service=service, state=state, **({"version": ""} | fields))
+    return Outcome(rows=(row,))
+
+
+def done(image_id, service="yolov8", *, asked="", **fields):
+    """A result and what it does to the ledger, as `Analyze` says it."""
+    rows = (
+        *result(image_id, service, **fields).rows,
+        *dispatched(image_id, service=service, version=asked, found=1).rows,
+    )
+    return Outcome(rows=rows)
 
 
 def merged(image_id, *boxes):
@@ -113,25 +103,91 @@ def test_saving_twice_is_saving_once(store, image, rows):
     assert first[0][1:] == ("yolov8", "success", "worker-1", "success")
 
 
-def test_a_result_settles_its_dispatch_in_the_same_transaction(store, ledger, image, rows):
-    ledger.record(
-        [Dispatch(job=Job(image=Image(image_id=image, path="x")), services=("yolov8",))], sent=ledger.now()
+def test_an_error_never_overwrites_a_success(store, image, rows):
+    failed = Outcome(
+        rows=(
+            *result(image, status=Status.ERROR, data='{"error": {}}').rows,
+            *dispatched(image, State.FAILED, error_class="ImageError", error="gone").rows,
+        )
     )
-    store.save([result(image)])
-    assert rows("SELECT state, found, last_error FROM dispatches") == [("done", 1, None)]
+    store.save([failed])
+    joined = "SELECT r.status, d.state, d.last_error FROM results r JOIN dispatches d USING (image_id)"
+    assert rows(joined) == [("error", "failed", "gone")]
+    store.save([done(image)])
+    store.save([failed])
+    assert rows(joined) == [("success", "done", None)]
 
 
-def test_an_error_is_a_row_and_never_overwrites_a_success(store, image, rows):
-    failed = result(image, status=Status.ERROR, data='{"error": {}}', error="ImageError: gone", found=0)
-    store.save([failed])
-    assert rows(
-        "SELECT r.status, d.state, d.last_error FROM results r JOIN dispatches d USING (image_id)"
-    ) == [("error", "failed", "ImageError: gone")]
-    store.save([result(image)])
-    store.save([failed])
-    assert rows("SELECT r.status, d.state FROM results r JOIN dispatches d USING (image_id)") == [
-        ("success", "done")
+def test_a_late_answer_of_an_older_version_is_skipped(store, database, image, rows):
+    versions = "SELECT model_version, data #>> '{metadata,n}' FROM results"
+    reply = json.loads(CAT)
+
+    def answer(version, n, asked):
+        data = json.dumps(reply | {"metadata": {"n": n}})
+        return done(image, asked=asked, model_version=version, data=data)
+
+    store.save([answer("yolo 1", 1, "")])
+    store.save([answer("yolo 2", 2, "yolo 2")])
+    with closing(PostgresStore(database, "late")) as late:
+        late.save([answer("yolo 1", 3, "yolo 1")])
+    assert rows(versions) == [("yolo 2", "2")]
+    store.save([answer("yolo 2", 4, "yolo 2")])
+    assert rows(versions) == [("yolo 2", "4")]
+    assert rows("SELECT version, state, last_error FROM dispatches ORDER BY version") == [
+        ("", "done", None),
+        ("yolo 1", "skipped", "a newer version of the model has answered already"),
+        ("yolo 2", "done", None),
     ]
+
+
+def test_a_version_that_is_made_current_again_replaces_the_others(store, ledger, image, rows):
+    store.save([done(image, model_version="yolo 1")])
+    store.save([done(image, model_version="yolo 2")])
+    assert ledger.current_version("yolov8") == "yolo 2"
+    ledger.make_current("yolov8", "yolo 1")
+    assert ledger.current_version("yolov8") == "yolo 1"
+    store.save([done(image, model_version="yolo 1")])
+    assert rows("SELECT model_version FROM results") == [("yolo 1",)]
+
+
+def test_crops_keep_the_newer_answer_too(store, image, rows):
+    store.save([merged(image, CAT_BOX)])
+    for version in ("c 1", "c 2", "c 1"):
+        store.save([crop_result(image, CAT_BOX.key, model_version=version)])
+    assert rows("SELECT model_version FROM postprocessing") == [("c 2",)]
+
+
+def test_attempts_are_counted_and_parking_is_none(store, image, rows):
+    states = "SELECT state, attempts, error_class, settled_at IS NULL FROM dispatches"
+    store.save([dispatched(image, State.QUEUED, error_class="ServiceBusy", error="500")])
+    store.save([dispatched(image, State.PARKED, attempted=False, error_class="ServiceDown", error="no")])
+    assert rows(states) == [("parked", 1, "ServiceDown", True)]
+    store.save([dispatched(image, State.DONE, found=0)])
+    assert rows(states) == [("done", 2, None, False)]
+
+
+def test_a_stage_notes_what_it_saw_and_when_its_boxes_changed(store, image, rows):
+    def stage(found):
+        row = StageRow(image_id=image, stage="bbox_merger", seen={"yolov8": found}, found=found, rule="r 1")
+        return Outcome(rows=(row,))
+
+    changes = "SELECT seen, found, changed_at FROM stages"
+    store.save([Outcome(rows=(*merged(image).rows, *stage(0).rows))])
+    assert rows(changes) == [({"yolov8": 0}, 0, None)]
+    store.save([Outcome(rows=(*merged(image, CAT_BOX).rows, *stage(1).rows))])
+    ((_, _, changed),) = rows(changes)
+    store.save([Outcome(rows=(*merged(image, CAT_BOX).rows, *stage(2).rows))])
+    assert rows(changes) == [({"yolov8": 2}, 2, changed)]
+    assert changed is not None
+
+
+def test_a_job_that_is_given_up_twice_is_dead_once(store, image, rows):
+    dead = DeadRow(
+        service="blip", image_id=image, body=b"{", attempts=1, error_class="MessageError", error="a\0b"
+    )
+    store.save([Outcome(rows=(dead,))])
+    store.save([Outcome(rows=(replace(dead, attempts=2),))] * 2)
+    assert rows("SELECT service, attempts, error FROM dead_jobs") == [("blip", 2, "a\ufffdb")]
 
 
 def test_a_row_for_an_image_that_is_gone_is_refused_with_the_whole_batch(store, image, rows):
@@ -247,56 +303,6 @@ def test_a_consensus_is_one_row(store, image, rows):
     assert len(data) == 1
     assert data[0][0]["votes"]["consensus"][0]["emoji"] == "🐈"
     assert data[0][0]["services_list"] == ["rtdetr", "yolov8"]
-
-
-def missing(ledger, services=("yolov8", "blip"), **wanted):
-    facts = {"group": None, "limit": None, "resume": True} | wanted
-    found = [(d.job.image.image_id, d.services) for d in ledger.missing(services, **facts)]
-    assert ledger.count_missing(services, **facts) == len(found)
-    return found
-
-
-def test_missing_is_what_has_neither_a_result_nor_a_job_under_way(database, store, ledger):
-    one, two, three = add_images(database, 3)
-    store.save([result(one)])
-    ledger.record(
-        [Dispatch(job=Job(image=Image(image_id=two, path="x")), services=("blip",))], sent=ledger.now()
-    )
-    assert missing(ledger) == [(one, ("blip",)), (two, ("yolov8",)), (three, ("yolov8", "blip"))]
-    assert missing(ledger, limit=1) == [(one, ("blip",))]
-    assert missing(ledger, resume=False)[0] == (one, ("yolov8", "blip"))
-
-
-def test_a_result_that_was_deleted_is_missing_again(database, store, ledger, rows):
-    (one,) = add_images(database, 1)
-    store.save([result(one), result(one, "blip")])
-    assert missing(ledger) == []
-    rows("DELETE FROM results WHERE service = 'blip'")
-    assert missing(ledger) == [(one, ("blip",))]
-
-
-def test_a_group_is_a_group(database, ledger):
-    add_images(database, 2, "demo")
-    other = add_images(database, 1, "other")
-    assert [image for image, _ in missing(ledger, group="other")] == other
-    assert ledger.groups() == {"demo": 2, "other": 1}
-
-
-def test_what_a_worker_settled_after_it_was_sent_stays_settled(store, ledger, image, rows):
-    job = Dispatch(job=Job(image=Image(image_id=image, path="x")), services=("yolov8",))
-    sent = ledger.now()
-    store.save([result(image)])
-    ledger.record([job], sent=sent)
-    assert rows("SELECT state FROM dispatches") == [("done",)]
-    ledger.record([job], sent=ledger.now())
-    assert rows("SELECT state FROM dispatches") == [("queued",)]
-
-
-def test_ten_thousand_images_stream(database, ledger, rows):
-    rows("INSERT INTO images (image_filename, image_path) SELECT n, n FROM generate_series(1, 10000) AS n")
-    stream = ledger.missing(("yolov8",), group=None, limit=None, resume=True)
-    assert next(stream).services == ("yolov8",)
-    assert sum(1 for _ in stream) == 9_999
 
 
 def test_an_image_is_admitted_once(database):

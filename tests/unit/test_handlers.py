@@ -6,6 +6,7 @@ import pytest
 
 from tests.unit.test_merging import NOW, box, reply, seen
 from windmill import catalog
+from windmill.core.lacking import microseconds
 from windmill.core.merging import merge
 from windmill.errors import MessageError, ServiceBusy, ServiceUnavailable
 from windmill.handlers.merge import Merge
@@ -109,7 +110,9 @@ def test_a_job_that_lacks_what_it_is_about_is_no_job(work):
 def test_a_merge_writes_the_whole_set_and_sends_what_is_new():
     snapshot = Snapshot(image=IMAGE, replies=(reply("yolov8", seen("🐈", 0.9, box(0, 0, 9, 9))),))
     outcome = Merge(merger=catalog.facts("bbox_merger"))(snapshot, resumed=False)
-    assert outcome.rows == (MergedBoxesRow(image_id=7, boxes=merge(snapshot.replies)),)
+    boxes, stage = outcome.rows
+    assert boxes == MergedBoxesRow(image_id=7, boxes=merge(snapshot.replies))
+    assert (stage.stage, stage.found, stage.seen) == ("bbox_merger", 1, {"yolov8": microseconds(NOW)})
     assert [d.services for d in outcome.followers] == [("consensus",), ("bbox_colors",)]
 
 
@@ -117,8 +120,9 @@ def test_a_vote_writes_one_consensus_and_sends_nothing():
     snapshot = Snapshot(image=IMAGE, replies=(reply("yolov8", seen("🐈", 0.9, box(0, 0, 9, 9))),))
     ticks = iter((1.0, 1.5))
     outcome = Vote(clock=lambda: next(ticks))(snapshot, resumed=False)
-    (row,) = outcome.rows
+    row, stage = outcome.rows
     assert isinstance(row, ConsensusRow)
+    assert (stage.stage, stage.seen) == ("consensus", {"yolov8": microseconds(NOW)})
     assert (row.consensus.services, row.consensus.latest_result_time) == (("yolov8",), NOW)
     assert row.processing_time == 0.5
     assert outcome.followers == ()

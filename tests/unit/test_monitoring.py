@@ -162,7 +162,7 @@ def run(monkeypatch, settings, capsys):
     def run(log, *words, depths=lambda settings, names: {}):
         log.close = lambda: None
         monkeypatch.setattr(monitor.wiring, "heartbeat_log", lambda settings: log)
-        monkeypatch.setattr(monitor.wiring, "queue_depths", depths)
+        monkeypatch.setattr(monitor.wiring, "queue_states", depths)
         status = monitor.run(arguments(*words), settings)
         return (status, *capsys.readouterr())
 

@@ -1,16 +1,15 @@
-"""The producer: windows, order, and what it says."""
+"""The producer: windows, order, pace, and what it says."""
 
 import threading
-from datetime import UTC, datetime
 
 import pytest
 
 from windmill import producing
-from windmill.errors import BrokerError
-from windmill.model import Dispatch, Image, Job
-from windmill.producing import Wanted, produce, summary
+from windmill.errors import BrokerError, StoreUnavailable
+from windmill.model import Dispatch, Image, Job, Missing, QueueState
+from windmill.producing import Pace, Producer, Sent, counts, summary
 
-WANTED = Wanted(services=("yolov8", "blip"))
+WANTED = Missing(services=("yolov8", "blip"))
 
 
 def dispatch(image_id, *services):
@@ -18,35 +17,37 @@ def dispatch(image_id, *services):
 
 
 class Ledger:
-    """A ledger that lacks what it is given, and notes in `events`."""
+    """A ledger with the dispatches that it is given; what it does stands in `events`."""
 
-    def __init__(self, events, *missing):
+    def __init__(self, events, *dispatches):
         self.events = events
-        self.lacking = missing
+        self.dispatches = dispatches
 
-    def missing(self, services, *, group, limit, resume):
-        return iter(self.lacking)
-
-    def now(self):
-        self.events.append("clock")
-        return datetime(2026, 1, 1, tzinfo=UTC)
-
-    def record(self, dispatches, *, sent):
-        self.events.append(("recorded", [d.job.image.image_id for d in dispatches]))
+    def send(self, selection, send, *, after, limit):
+        window = [one for one in self.dispatches if one.job.image.image_id > after][:limit]
+        if window:
+            send(window)
+            self.events.append(("recorded", [one.job.image.image_id for one in window]))
+        return window, window[-1].job.image.image_id if window else after
 
 
-class Publisher:
-    """A broker that fails `failures` times."""
+class Broker:
+    """A broker that fails with each of `errors`, and whose queues have `depths`, one after another."""
 
-    def __init__(self, events, failures=0):
+    def __init__(self, events, errors=(), depths=(0,)):
         self.events = events
-        self.failures = failures
+        self.errors = list(errors)
+        self.depths = list(depths)
 
-    def publish(self, dispatches):
-        if self.failures:
-            self.failures -= 1
-            raise BrokerError("RabbitMQ is away")
-        self.events.append(("published", [d.job.image.image_id for d in dispatches]))
+    def publish(self, dispatches, *, doubtful, stop):
+        if self.errors:
+            raise self.errors.pop(0)
+        self.events.append(("published", [one.job.image.image_id for one in dispatches]))
+        self.doubtful = doubtful
+
+    def queue_states(self, services):
+        depth = self.depths.pop(0) if len(self.depths) > 1 else self.depths[0]
+        return {name: QueueState(waiting=depth) for name in services}
 
 
 class Meter:
@@ -60,68 +61,91 @@ class Meter:
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
     monkeypatch.setattr(producing, "backoff", lambda *_, **__: 0.0)
+    monkeypatch.setattr(producing, "_LOOK", 0.0)
 
 
-def run(*missing, wanted=WANTED, failures=0, stop=None):
+def run(*dispatches, stop=None, errors=(), depths=(0,), max_queue_depth=100_000, **pace):
     events, meter = [], Meter()
-    sent = produce(
-        wanted, Ledger(events, *missing), Publisher(events, failures), meter, stop or threading.Event()
+    producer = Producer(
+        WANTED,
+        Ledger(events, *dispatches),
+        Broker(events, errors, depths),
+        Pace(max_queue_depth=max_queue_depth, **pace),
+        stop or threading.Event(),
     )
-    return sent, events, meter
+    return producer.run(meter), events, meter
+
+
+def published(events):
+    return [ids for kind, ids in events if kind == "published"]
 
 
 def test_a_window_is_published_before_it_is_noted():
     sent, events, _ = run(dispatch(1, "yolov8", "blip"), dispatch(2, "blip"))
-    assert events == ["clock", ("published", [1, 2]), ("recorded", [1, 2])]
-    assert (sent.images, sent.services) == (2, {"yolov8": 1, "blip": 2})
+    assert events == [("published", [1, 2]), ("recorded", [1, 2])]
+    assert (sent.dispatches, sent.services) == (2, {"yolov8": 1, "blip": 2})
 
 
 def test_many_images_go_in_windows():
-    sent, events, meter = run(*(dispatch(n, "blip") for n in range(250)))
-    assert [len(ids) for kind, ids in (e for e in events if e != "clock") if kind == "published"] == [
-        100,
-        100,
-        50,
-    ]
+    sent, events, meter = run(*(dispatch(n, "blip") for n in range(1, 251)))
+    assert [len(ids) for ids in published(events)] == [100, 100, 50]
     assert meter.done == [100, 200, 250]
-    assert sent.images == 250
+    assert sent.dispatches == 250
 
 
-def test_a_broker_that_comes_back_costs_nothing():
-    sent, events, _ = run(dispatch(1, "blip"), failures=3)
-    assert sent.images == 1
+def test_no_more_than_the_limit_is_sent():
+    sent, events, _ = run(*(dispatch(n, "blip") for n in range(1, 251)), limit=130)
+    assert [len(ids) for ids in published(events)] == [100, 30]
+    assert sent.dispatches == 130
+
+
+@pytest.mark.parametrize("error", [BrokerError("away"), StoreUnavailable("away")])
+def test_a_broker_or_a_database_that_comes_back_costs_nothing(error):
+    sent, events, _ = run(dispatch(1, "blip"), errors=[error] * 3)
+    assert sent.dispatches == 1
     assert ("recorded", [1]) in events
 
 
 def test_a_broker_that_stays_away_is_an_error_and_nothing_is_noted():
-    events = []
     with pytest.raises(BrokerError, match="away"):
-        produce(
-            WANTED, Ledger(events, dispatch(1, "blip")), Publisher(events, 99), Meter(), threading.Event()
-        )
-    assert events == ["clock"]
+        run(dispatch(1, "blip"), errors=[BrokerError("away")] * 99)
 
 
 def test_stopping_ends_after_the_window_in_hand():
     stop = threading.Event()
-    stop.set()
-    sent, events, _ = run(*(dispatch(n, "blip") for n in range(250)), stop=stop)
-    assert sent.images == 100
-    assert events[-1] == ("recorded", list(range(100)))
+    events, meter = [], Meter()
+    meter.update = lambda done, total=None: stop.set()
+    many = [dispatch(n, "blip") for n in range(1, 251)]
+    producer = Producer(WANTED, Ledger(events, *many), Broker(events), Pace(max_queue_depth=1000), stop)
+    assert producer.run(meter).dispatches == 100
+    assert events[-1] == ("recorded", list(range(1, 101)))
 
 
 def test_a_delay_sends_one_by_one():
-    _, events, _ = run(
-        dispatch(1, "blip"), dispatch(2, "blip"), wanted=Wanted(services=("blip",), delay=0.001)
+    _, events, _ = run(dispatch(1, "blip"), dispatch(2, "blip"), delay=0.001)
+    assert published(events) == [[1], [2]]
+
+
+def test_it_holds_while_a_queue_is_full_and_goes_on_with_the_room_that_there_is():
+    sent, events, _ = run(
+        *(dispatch(n, "blip") for n in range(1, 31)), depths=[50, 50, 45, 50, 20], max_queue_depth=50
     )
-    assert ("published", [1]) in events
-    assert ("published", [2]) in events
+    assert [len(ids) for ids in published(events)] == [5, 25]
+    assert sent.dispatches == 30
+
+
+def test_holding_ends_when_it_is_stopped():
+    stop = threading.Event()
+    stop.set()
+    sent, events, _ = run(dispatch(1, "blip"), stop=stop, depths=[50], max_queue_depth=50)
+    assert (sent.dispatches, events) == (0, [])
 
 
 def test_the_summary_says_what_was_sent_or_why_nothing_was():
     sent, _, _ = run(dispatch(1, "yolov8", "blip"))
     assert summary(sent, WANTED, {"demo": 1}) == "sent 1 images: blip 1, yolov8 1"
-    nothing, _, _ = run()
+    nothing = Sent()
     assert "windmill ingest" in summary(nothing, WANTED, {})
     assert "all 5 images have" in summary(nothing, WANTED, {"a": 2, "b": 3})
-    assert "--no-resume" in summary(nothing, Wanted(services=("blip",), group="a"), {"a": 2, "b": 3})
+    assert "--no-resume" in summary(nothing, Missing(services=("blip",), group="a"), {"a": 2, "b": 3})
+    assert counts(nothing) == "nothing"

@@ -5,14 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from windmill import errors
-from windmill.core.retrying import DELAY_STEPS, backoff, decide, delay
+from windmill.core.retrying import DELAY_STEPS, backoff, decide, step
 from windmill.errors import (
     BadReply,
     BrokerError,
     ConfigError,
+    DeliveryLimit,
     ImageError,
     MessageError,
     ServiceBusy,
+    ServiceDown,
     ServiceRejected,
     ServiceUnavailable,
     StaleBox,
@@ -32,7 +34,9 @@ TABLE = [
     (BadReply("odd", service="s", body="<html>"), Bury(error="BadReply", reason="odd")),
     (StoreError("row"), Bury(error="StoreError", reason="row")),
     (ConfigError("key"), Bury(error="ConfigError", reason="key")),
+    (DeliveryLimit("poison"), Bury(error="DeliveryLimit", reason="poison")),
     (StaleBox("old"), Ack()),
+    (ServiceDown("down", service="s"), Again(delay=1.0, attempt=0)),
     (ServiceUnavailable("down", service="s"), AGAIN),
     (ServiceBusy("busy", service="s"), AGAIN),
     (StoreUnavailable("down"), AGAIN),
@@ -64,22 +68,28 @@ def test_every_error_has_a_verdict():
 
 
 def test_delays_climb_the_steps():
-    assert [delay(attempt) for attempt in range(7)] == [1, 5, 30, 120, 600, 600, 600]
+    assert [step(attempt) for attempt in range(7)] == [1, 5, 30, 120, 600, 600, 600]
 
 
-@pytest.mark.parametrize(("wish", "expected"), [(None, 1), (0, 1), (1, 1), (2, 5), (31, 120), (9999, 600)])
+@pytest.mark.parametrize(("wish", "expected"), [(None, 1), (0, 1), (1, 1), (2, 2), (31, 31), (9999, 600)])
 def test_a_service_may_ask_for_longer(wish, expected):
     assert decide(ServiceBusy("busy", service="s", retry_after=wish), 0, 3) == Again(
         delay=expected, attempt=1
     )
 
 
-@given(attempt=st.integers(0, 1000), limit=st.integers(0, 1000), wish=st.floats(0, 1e9))
-def test_again_is_always_a_step_and_always_within_the_limit(attempt, limit, wish):
-    decision = decide(ServiceBusy("busy", service="s", retry_after=wish), attempt, limit)
+@given(
+    attempt=st.integers(0, 1000),
+    limit=st.integers(0, 1000),
+    wish=st.floats(0, 1e9),
+    jitter=st.floats(0.75, 1),
+)
+def test_again_is_within_the_limit_and_never_before_the_service_wishes(attempt, limit, wish, jitter):
+    decision = decide(ServiceBusy("busy", service="s", retry_after=wish), attempt, limit, jitter=jitter)
     if attempt < limit:
         assert isinstance(decision, Again)
-        assert decision.delay in DELAY_STEPS
+        assert min(wish, DELAY_STEPS[-1]) <= decision.delay <= DELAY_STEPS[-1]
+        assert decision.delay >= 0.75 * step(attempt)
         assert decision.attempt == attempt + 1
     else:
         assert isinstance(decision, Bury)

@@ -1,12 +1,12 @@
 """The corridor, walked in memory: what is written, what follows, and what becomes of each message."""
 
 import threading
-from collections import Counter
 from dataclasses import replace
 
 import pytest
 
-from windmill import catalog, parking
+from windmill import breaker, catalog
+from windmill.breaker import Breaker
 from windmill.core import retrying, wire
 from windmill.errors import (
     BadReply,
@@ -22,17 +22,19 @@ from windmill.handlers.analyze import Analyze
 from windmill.model import (
     Ack,
     Again,
-    Bury,
+    DeadRow,
     Delivery,
     Dispatch,
+    DispatchRow,
     Handled,
     Image,
     Job,
     Outcome,
+    ResultRow,
     Snapshot,
+    State,
     Status,
 )
-from windmill.parking import Parking
 from windmill.runner import Limits, Runner
 from windmill.writing import Recompute, Save
 
@@ -42,17 +44,18 @@ PATIENCE = 5.0  # seconds after which a test that waits for an event has failed
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
     """Waits between looks at what is down are short."""
-    for module in (parking, retrying):
+    for module in (breaker, retrying):
         monkeypatch.setattr(module, "backoff", lambda *_, **__: 0.005)
 
 
 class Queue:
     """A consumer over a list of deliveries; stops the runner when all of them are settled."""
 
-    def __init__(self, stop, *bodies, attempt=0, redelivered=False):
+    def __init__(self, stop, *bodies, attempt=0, **delivery):
         self.stop = stop
+        self.calls = []
         self.waiting = [
-            Delivery(service="yolov8", body=body, attempt=attempt, token=n, redelivered=redelivered)
+            Delivery(service="yolov8", body=body, attempt=attempt, token=n, **delivery)
             for n, body in enumerate(bodies)
         ]
         self.left = len(bodies)
@@ -70,7 +73,10 @@ class Queue:
             self.stop.set()
 
     def pause(self):
-        self.waiting = []
+        self.calls.append("pause")
+
+    def resume(self):
+        self.calls.append("resume")
 
 
 class Table:
@@ -94,7 +100,14 @@ class Table:
 
     @property
     def rows(self):
-        return [row for batch in self.batches for row in batch]
+        return self.of(ResultRow)
+
+    def of(self, kind):
+        return [row for batch in self.batches for row in batch if isinstance(row, kind)]
+
+    @property
+    def states(self):
+        return [(row.state, row.error_class) for row in self.of(DispatchRow)]
 
 
 class Outbox:
@@ -136,6 +149,7 @@ class Ear:
 
     def __init__(self):
         self.heard = []
+        self.back = threading.Event()
 
     def settled(self, handled):
         self.heard.append(type(handled.decision).__name__)
@@ -145,6 +159,7 @@ class Ear:
 
     def resumed(self):
         self.heard.append("resumed")
+        self.back.set()
 
 
 CAT = '{"status": "success", "predictions": [{"emoji": "🐈", "confidence": 0.9}]}'.encode()
@@ -171,15 +186,16 @@ def walk(*bodies, detector=None, table=None, ear=None, **delivery):
     stop = threading.Event()
     queue = Queue(stop, *bodies, **delivery)
     table, outbox, detector = table or Table(), Outbox(), detector or Detector(CAT)
-    handler = Analyze(service=LOADED, images=Photos(), caller=detector)
     middleware = [ear] if ear else []
+    guarded = Breaker(Analyze(service=LOADED, images=Photos(), caller=detector), detector, middleware)
     Runner(
         consumer=queue,
         publisher=outbox,
-        handler=Parking(handler, detector, stop, middleware),
+        handler=guarded,
         write=Save(table),
         limits=Limits(concurrency=2, max_retries=3, grace=PATIENCE),
         stop=stop,
+        gates=[guarded],
         middleware=middleware,
     ).run()
     return queue, table, outbox
@@ -187,41 +203,69 @@ def walk(*bodies, detector=None, table=None, ear=None, **delivery):
 
 def test_a_result_is_stored_then_followed_then_acked():
     queue, table, outbox = walk(job())
-    assert [(row.image_id, row.service, row.status, row.found) for row in table.rows] == [
-        (1, "yolov8", Status.SUCCESS, 1)
-    ]
+    assert [(row.image_id, row.service, row.status) for row in table.rows] == [(1, "yolov8", Status.SUCCESS)]
+    assert [(row.state, row.found) for row in table.of(DispatchRow)] == [(State.DONE, 1)]
     assert table.rows[0].data == CAT.decode()
     assert [d.services for d in outbox.sent] == [("bbox_merger", "consensus")]
     assert queue.settled == [(0, Ack())]
 
 
-def test_a_message_that_is_no_job_is_buried_and_leaves_no_row():
+def test_a_message_that_is_no_job_is_set_aside_and_nothing_else_stops():
     queue, table, _ = walk(b"\xff{", job())
-    decisions = dict(queue.settled)
-    assert decisions[0].error == "MessageError"
-    assert decisions[1] == Ack()
+    assert dict(queue.settled) == {0: Ack(), 1: Ack()}
     assert len(table.rows) == 1
+    (dead,) = table.of(DeadRow)
+    assert (dead.service, dead.image_id, dead.body, dead.error_class) == (
+        "yolov8",
+        None,
+        b"\xff{",
+        "MessageError",
+    )
 
 
 def test_a_bad_file_gets_an_error_row_and_nothing_else_stops():
     queue, table, _ = walk(job(1, "missing.jpg"), job(2))
     assert {row.image_id: row.status for row in table.rows} == {1: Status.ERROR, 2: Status.SUCCESS}
-    failed = next(row for row in table.rows if row.image_id == 1)
-    assert failed.error == "ImageError: missing.jpg: no such file"
-    assert isinstance(dict(queue.settled)[0], Bury)
+    assert {row.image_id: (row.state, row.error) for row in table.of(DispatchRow)} == {
+        1: (State.FAILED, "missing.jpg: no such file"),
+        2: (State.DONE, None),
+    }
+    (dead,) = table.of(DeadRow)
+    assert (dead.image_id, dead.attempts, dead.error_class) == (1, 1, "ImageError")
+    assert wire.decode(dead.body).image.path == "missing.jpg"
+    assert dict(queue.settled) == {0: Ack(), 1: Ack()}
 
 
-def test_a_busy_service_is_tried_again_later_without_a_row():
+def test_a_busy_service_is_tried_again_when_it_wishes_and_the_ledger_says_why():
     busy = ServiceBusy("429", service="yolov8", retry_after=20)
     queue, table, _ = walk(job(), detector=Detector(busy))
-    assert queue.settled == [(0, Again(delay=30.0, attempt=1))]
+    assert queue.settled == [(0, Again(delay=20.0, attempt=1))]
     assert table.rows == []
+    assert table.states == [(State.QUEUED, "ServiceBusy")]
+
+
+def test_delays_differ_so_that_what_failed_together_does_not_come_back_together():
+    queue, _, _ = walk(
+        *map(job, range(20)), detector=Detector(ServiceBusy("500", service="yolov8")), attempt=1
+    )
+    delays = {decision.delay for _, decision in queue.settled}
+    assert len(delays) > 10
+    assert all(0.75 * 5 <= delay <= 5 for delay in delays)
 
 
 def test_the_last_attempt_leaves_an_error_row():
-    queue, table, _ = walk(job(), detector=Detector(ServiceBusy("500", service="yolov8")), attempt=3)
-    assert isinstance(queue.settled[0][1], Bury)
+    _, table, _ = walk(job(), detector=Detector(ServiceBusy("500", service="yolov8")), attempt=3)
     assert [row.status for row in table.rows] == [Status.ERROR]
+    assert table.states == [(State.FAILED, "ServiceBusy")]
+    assert [row.attempts for row in table.of(DeadRow)] == [4]
+
+
+def test_a_message_that_kills_workers_is_never_run_again():
+    detector = Detector(AssertionError("it was run"))
+    queue, table, _ = walk(job(), detector=detector, undeliverable=True)
+    assert queue.settled == [(0, Ack())]
+    assert table.states == [(State.FAILED, "DeliveryLimit")]
+    assert [row.error_class for row in table.of(DeadRow)] == ["DeliveryLimit"]
 
 
 def test_a_reply_off_the_contract_is_kept_with_its_error():
@@ -231,33 +275,52 @@ def test_a_reply_off_the_contract_is_kept_with_its_error():
     assert BadReply.__name__ in table.rows[0].data
 
 
-def test_a_service_that_is_down_spends_no_attempt():
+def test_a_service_that_is_down_closes_the_queue_and_spends_no_attempt():
     ear = Ear()
     down = ServiceUnavailable("refused", service="yolov8")
-    queue, table, _ = walk(job(), detector=Detector(down, CAT, health=[False, False, True]), ear=ear)
-    assert queue.settled == [(0, Ack())]
-    assert [row.status for row in table.rows] == [Status.SUCCESS]
-    assert ear.heard == ["parked", "resumed", "Ack"]
-
-
-def test_a_healthy_service_that_times_out_on_an_image_counts_attempts():
-    slow = ServiceUnavailable("no answer", service="yolov8", timed_out=True)
-    assert walk(job(), detector=Detector(slow))[0].settled == [(0, Again(delay=1.0, attempt=1))]
-    assert walk(job(), detector=Detector(slow), attempt=3)[1].rows[0].status is Status.TIMEOUT
-
-
-def test_a_worker_that_is_stopped_while_its_service_is_down_settles_nothing():
+    detector = Detector(down, CAT, health=[False, False, True])
     stop = threading.Event()
-    detector = Detector(ServiceUnavailable("refused", service="yolov8"), health=[False] * 1000)
-    parking = Parking(Analyze(service=LOADED, images=Photos(), caller=detector), detector, stop)
-    queue = Queue(stop, job())
+    queue, table = Queue(stop, job(), attempt=2), Table()
+    guarded = Breaker(Analyze(service=LOADED, images=Photos(), caller=detector), detector, [ear])
+    queue.settle = lambda settlements, settle=queue.settle: (settle(settlements), stop.clear())
     runner = Runner(
         consumer=queue,
         publisher=Outbox(),
-        handler=parking,
+        handler=guarded,
+        write=Save(table),
+        limits=Limits(concurrency=1, max_retries=3, grace=PATIENCE),
+        stop=stop,
+        gates=[guarded],
+        middleware=[ear],
+    )
+    thread = threading.Thread(target=runner.run)
+    thread.start()
+    assert ear.back.wait(PATIENCE)
+    stop.set()
+    thread.join(PATIENCE)
+    (settled,) = queue.settled
+    assert settled[1].attempt == 2
+    assert table.states == [(State.PARKED, "ServiceDown")]
+    assert table.of(DispatchRow)[0].attempted is False
+    assert queue.calls[:2] == ["pause", "resume"]
+    assert ear.heard[0] == "parked"
+    assert "resumed" in ear.heard
+
+
+def test_a_worker_stops_at_once_while_its_service_is_down():
+    stop = threading.Event()
+    detector = Detector(ServiceUnavailable("refused", service="yolov8"), health=[False] * 100_000)
+    guarded = Breaker(Analyze(service=LOADED, images=Photos(), caller=detector), detector)
+    queue = Queue(stop, job(), job())
+    queue.left = 99  # it is not the last settlement that stops it
+    runner = Runner(
+        consumer=queue,
+        publisher=Outbox(),
+        handler=guarded,
         write=Save(Table()),
         limits=Limits(concurrency=1, max_retries=3, grace=PATIENCE),
         stop=stop,
+        gates=[guarded],
     )
     thread = threading.Thread(target=runner.run)
     thread.start()
@@ -265,32 +328,32 @@ def test_a_worker_that_is_stopped_while_its_service_is_down_settles_nothing():
     stop.set()
     thread.join(PATIENCE)
     assert not thread.is_alive()
-    assert queue.settled == []
 
 
-def test_a_service_that_stays_down_gets_its_jobs_back_without_an_attempt_spent():
-    stop, ear = threading.Event(), Ear()
-    detector = Detector(ServiceUnavailable("refused", service="yolov8"), health=[False] * 9)
-    handler = Analyze(service=LOADED, images=Photos(), caller=detector)
-    queue = Queue(stop, job(), attempt=2)
-    Runner(
-        consumer=queue,
-        publisher=Outbox(),
-        handler=Parking(handler, detector, stop, [ear], patience=0),
-        write=Save(Table()),
-        limits=Limits(concurrency=1, max_retries=3, grace=PATIENCE),
-        stop=stop,
-    ).run()
-    assert queue.settled == [(0, Again(delay=600.0, attempt=2))]
+def test_a_healthy_service_that_times_out_on_an_image_counts_attempts():
+    slow = ServiceUnavailable("no answer", service="yolov8", timed_out=True)
+    ((_, decision),) = walk(job(), detector=Detector(slow))[0].settled
+    assert decision.attempt == 1
+    assert walk(job(), detector=Detector(slow), attempt=3)[1].rows[0].status is Status.TIMEOUT
 
 
 def test_one_bad_row_costs_one_row():
     def refuse(rows):
-        return StoreError("image 2 does not exist") if any(row.image_id == 2 for row in rows) else None
+        bad = any(isinstance(row, ResultRow) and row.image_id == 2 for row in rows)
+        return StoreError("image 2 does not exist") if bad else None
 
     queue, table, _ = walk(job(1), job(2), job(3), table=Table(refuse))
     assert sorted(row.image_id for row in table.rows) == [1, 3]
-    assert Counter(type(d).__name__ for _, d in queue.settled) == {"Ack": 2, "Bury": 1}
+    assert len(queue.settled) == 3
+
+
+def test_what_the_database_refuses_is_set_aside_with_the_reason():
+    def refuse(rows):
+        return StoreError("image 2 is gone") if any(isinstance(row, ResultRow) for row in rows) else None
+
+    queue, table, _ = walk(job(2), table=Table(refuse))
+    assert queue.settled == [(0, Ack())]
+    assert [(row.image_id, row.error) for row in table.of(DeadRow)] == [(2, "image 2 is gone")]
 
 
 def test_a_stale_box_is_acked():
@@ -305,6 +368,27 @@ def test_a_store_that_is_down_is_waited_for_and_no_attempt_is_spent():
     assert queue.settled == [(0, Ack())]
     assert len(table.rows) == 1
     assert ear.heard == ["parked", "resumed", "Ack"]
+
+
+def test_nothing_more_is_taken_while_the_store_is_down():
+    down = threading.Event()
+    stop = threading.Event()
+    queue = Queue(stop, job(1))
+
+    def refuse(rows):
+        return None if down.is_set() else StoreUnavailable("connection refused")
+
+    queue.pause = lambda: (queue.calls.append("pause"), down.set())
+    runner = Runner(
+        consumer=queue,
+        publisher=Outbox(),
+        handler=Analyze(service=LOADED, images=Photos(), caller=Detector(CAT)),
+        write=Save(Table(refuse)),
+        limits=Limits(concurrency=1, max_retries=3, grace=PATIENCE),
+        stop=stop,
+    )
+    runner.run()  # ends only if the pause came while the store was down
+    assert queue.settled == [(0, Ack())]
 
 
 def test_a_wrong_setting_ends_the_worker_and_no_job():
@@ -342,10 +426,10 @@ def test_a_consumer_that_fails_for_good_ends_the_worker():
 
 def test_what_nobody_foresaw_is_tried_again_and_then_leaves_a_row():
     queue, _, _ = walk(job(), detector=Detector(ZeroDivisionError("bug")))
-    assert queue.settled == [(0, Again(delay=1.0, attempt=1))]
-    queue, table, _ = walk(job(), detector=Detector(ZeroDivisionError("bug")), attempt=3)
-    assert queue.settled == [(0, Bury(error="ZeroDivisionError", reason="bug"))]
-    assert table.rows[0].error == "ZeroDivisionError: bug"
+    assert queue.settled[0][1].attempt == 1
+    _, table, _ = walk(job(), detector=Detector(ZeroDivisionError("bug")), attempt=3)
+    assert table.states == [(State.FAILED, "ZeroDivisionError")]
+    assert table.of(DispatchRow)[0].error == "bug"
 
 
 def test_five_jobs_for_one_image_recompute_it_once():
@@ -364,8 +448,13 @@ def test_five_jobs_for_one_image_recompute_it_once():
 
 def test_a_job_that_failed_is_not_recomputed():
     table = Table()
-    assert list(Recompute(table, None)([replace(handled(1), error=StoreError("no"))])) == []
+    dead = DeadRow(
+        service="consensus", image_id=1, body=b"", attempts=1, error_class="StoreError", error="no"
+    )
+    failed = replace(handled(1), error=StoreError("no"), outcome=Outcome(rows=(dead,)))
+    assert list(Recompute(table, None)([failed])) == []
     assert table.recomputed == []
+    assert table.of(DeadRow) == [dead]
 
 
 def test_middleware_hears_of_every_job():

@@ -23,6 +23,13 @@ def test_an_empty_variable_is_not_set(tmp_path):
     assert load({"DB_PORT": " "}, tmp_path / "none").db_port == 5432
 
 
+def test_lists_are_separated_by_commas_and_folders_by_colons_as_well(tmp_path):
+    environ = {"IMAGE_ROOTS": "/a:/b, /c,", "ALLOW_PRIVATE_URLS": "media.lan, ::1 ,10.0.0.0/8"}
+    loaded = load(environ, tmp_path / "none")
+    assert loaded.image_roots == (Path("/a"), Path("/b"), Path("/c"))
+    assert loaded.allow_private_urls == ("media.lan", "::1", "10.0.0.0/8")
+
+
 @pytest.mark.parametrize(
     ("environ", "kind"),
     [
@@ -44,6 +51,10 @@ def test_the_broker_follows_from_queue_host(tmp_path, environ, kind):
         ({"BROKER": "kafka"}, "expected one of rabbitmq, postgres"),
         ({"BROKER": "rabbitmq"}, "QUEUE_HOST"),
         ({"REQUEST_TIMEOUT": "nan"}, "REQUEST_TIMEOUT"),
+        ({"IMAGE_ROOTS": "/data,photos"}, "IMAGE_ROOTS: photos is no absolute path"),
+        ({"ALLOW_PRIVATE_URLS": "10.0.0.0/33"}, "ALLOW_PRIVATE_URLS: '10.0.0.0/33': expected a host name"),
+        ({"ALLOW_PRIVATE_URLS": "http://media.lan"}, "ALLOW_PRIVATE_URLS: 'http://media.lan'"),
+        ({"ALLOW_PRIVATE_URLS": "media.lan:80"}, "ALLOW_PRIVATE_URLS: 'media.lan:80'"),
         (
             {"ENABLE_MONITORING": "true", "MONITORING_DB_HOST": "m", "MONITORING_DB_USER": "u"},
             "MONITORING_DB_NAME, MONITORING_DB_PASSWORD: not set",
@@ -80,7 +91,7 @@ def test_every_setting_stands_in_the_example_with_a_comment():
 def test_the_examples_values_are_the_defaults(tmp_path):
     example = EXAMPLE.read_text("utf-8")
     dotenv = tmp_path / ".env"
-    optional = ("QUEUE_HOST", "BROKER", "SERVICE_NAME", "MONITORING_DB")
+    optional = ("QUEUE_HOST", "BROKER", "SERVICE_NAME", "MONITORING_DB", "IMAGE_ROOTS", "ALLOW_PRIVATE")
     values = [line[1:] for line in example.splitlines() if re.match(r"#[A-Z_]+=", line)]
     dotenv.write_text("\n".join(v for v in values if not v.startswith(optional)), "utf-8")
     assert load({}, dotenv) == Settings()

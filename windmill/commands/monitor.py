@@ -112,9 +112,8 @@ def _quiet() -> Iterator[None]:
 
 def _depths(settings: Settings, seen: Collection[str]) -> Mapping[str, int]:
     """Jobs in the queues of the services that were seen, of those in the catalog, and of the stages."""
-    return wiring.queue_depths(
-        settings, dict.fromkeys((*wiring.services(settings).services, *catalog.STAGES, *seen))
-    )
+    names = dict.fromkeys((*wiring.services(settings).services, *catalog.STAGES, *seen))
+    return {name: state.waiting for name, state in wiring.queue_states(settings, names).items()}
 
 
 def _repeat(show: Callable[[FleetReport], None], look: Look, seconds: float | None) -> int:

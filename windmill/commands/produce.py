@@ -17,8 +17,9 @@ from rich.table import Table
 from windmill import wiring
 from windmill.catalog import Catalog
 from windmill.errors import BrokerError, ConfigError, StoreError
-from windmill.ports import DispatchLedger
-from windmill.producing import Sent, Wanted, counts, produce, summary
+from windmill.model import Missing, Selection
+from windmill.ports import Ledger
+from windmill.producing import Pace, Producer, Sent, counts, summary
 from windmill.progress import meter, plain
 from windmill.settings import Settings
 
@@ -30,9 +31,10 @@ Sends images to the queues of the services, one message an image however many se
   producer.py --services full_catalog               every service that looks at images
   producer.py --list-services                       what service_config.json lists
 
-A run goes on where the last one stopped: an image is sent to exactly those services that have neither a
-result for it nor a job under way. --no-resume sends everything again; results are then replaced. Ctrl-C ends
-after the images in hand, a second one at once.
+A run goes on where the last one stopped: an image is sent to exactly those services that were never asked
+about it. --no-resume sends everything again; results are then replaced. Several producers at once take turns.
+It holds while a queue has MAX_QUEUE_DEPTH jobs or the broker is short of disk or memory. Ctrl-C ends after
+the images in hand, a second one at once.
 Exit status: 0 sent, or nothing to send; 1 the broker stayed away; 2 wrong settings; 130 interrupted."""
 
 
@@ -44,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="all, primary, spatial_only, full_catalog, or names a,b,c (default: all)",
     )
     parser.add_argument("--group", metavar="NAME", help="only images of this group")
-    parser.add_argument("--limit", type=_count, metavar="N", help="at most N images that lack something")
+    parser.add_argument("--limit", type=count_of, metavar="N", help="at most N images that lack something")
     parser.add_argument("--delay", type=_seconds, default=0.0, metavar="S", help="seconds between two images")
     parser.add_argument(
         "--resume", action=argparse.BooleanOptionalAction, default=True, help="only what is missing"
@@ -57,12 +59,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     catalog = wiring.services(settings)
     if args.list_services:
         return _list(catalog, as_json=args.json)
-    wanted = Wanted(
-        services=catalog.select(args.services),
-        group=args.group,
-        limit=args.limit,
-        resume=args.resume,
-        delay=args.delay,
+    wanted = Missing(
+        services=catalog.select(args.services or "primary"), group=args.group, resume=args.resume
     )
     with wiring.ledger(settings) as ledger:
         groups = ledger.groups()
@@ -70,21 +68,23 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             known = ", ".join(f"{name} ({count:,})" for name, count in groups.items())
             raise ConfigError(f"there is no image group {wanted.group!r}; there are {known}")
         sent = Sent()
-        with _interruptible() as stop:
-            if total := wanted.count(ledger):
-                _send(wanted, total, ledger, settings, stop, sent)
+        with interruptible() as stop:
+            total = min(ledger.count_images(wanted), args.limit or sys.maxsize)
+            if total:
+                pace = Pace(max_queue_depth=settings.max_queue_depth, limit=args.limit, delay=args.delay)
+                sent = send(wanted, ledger, settings, pace, stop, total)
     if args.json:
-        sys.stdout.write(json.dumps({"images": sent.images, "services": sent.services}) + "\n")
+        sys.stdout.write(json.dumps({"images": sent.dispatches, "services": sent.services}) + "\n")
     else:
         sys.stdout.write(summary(sent, wanted, groups) + "\n")
-    if stop.is_set() and sent.images < total:
+    if stop.is_set() and sent.dispatches < total:
         sys.stderr.write(f"interrupted; {_how_to_go_on(args, sent)}\n")
         return 130
     return 0
 
 
 @contextmanager
-def _interruptible() -> Iterator[threading.Event]:
+def interruptible() -> Iterator[threading.Event]:
     """An event that the first Ctrl-C or SIGTERM sets; the second does what it always does."""
     stop = threading.Event()
     numbers = (signal.SIGINT, signal.SIGTERM)
@@ -106,21 +106,18 @@ def _interruptible() -> Iterator[threading.Event]:
         restore()
 
 
-def _send(
-    wanted: Wanted,
-    total: int,
-    ledger: DispatchLedger,
-    settings: Settings,
-    stop: threading.Event,
-    sent: Sent,
-) -> None:
-    try:
-        with wiring.publisher(settings) as publisher, meter("producing", "images", total) as progress:
-            produce(wanted, ledger, publisher, progress, stop, sent)
-    except (BrokerError, StoreError, KeyboardInterrupt):
-        if sent.images:
-            sys.stderr.write(f"cut short after {counts(sent)}\n")
-        raise
+def send(
+    selection: Selection, ledger: Ledger, settings: Settings, pace: Pace, stop: threading.Event, total: int
+) -> Sent:
+    """Sends a selection with a meter for `total` dispatches; should that fail, says how far it came."""
+    with wiring.publisher(settings) as broker, meter("sending", "jobs", total) as progress:
+        producer = Producer(selection, ledger, broker, pace, stop)
+        try:
+            return producer.run(progress)
+        except (BrokerError, StoreError, KeyboardInterrupt):
+            if producer.sent.dispatches:
+                sys.stderr.write(f"cut short after {counts(producer.sent)}\n")
+            raise
 
 
 def _how_to_go_on(args: argparse.Namespace, sent: Sent) -> str:
@@ -128,7 +125,7 @@ def _how_to_go_on(args: argparse.Namespace, sent: Sent) -> str:
         return "what was not sent again keeps its results; the same command starts from the first image"
     words = ["windmill", "produce", "--services", args.services]
     words += ["--group", args.group] if args.group is not None else []
-    words += ["--limit", str(args.limit - sent.images)] if args.limit else []
+    words += ["--limit", str(args.limit - sent.dispatches)] if args.limit else []
     words += ["--delay", f"{args.delay:g}"] if args.delay else []
     return f"go on with: {shlex.join(words)}"
 
@@ -156,7 +153,7 @@ def _list(catalog: Catalog, *, as_json: bool) -> int:
     return 0
 
 
-def _count(text: str) -> int:
+def count_of(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text}: expected a whole number, 1 or more")
     return int(text)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -21,13 +21,15 @@ from rich.table import Table
 from windmill import pictures, report, wiring
 from windmill.children import Children
 from windmill.commands.ingest import read
+from windmill.commands.produce import send
 from windmill.embedded import data_home, embedded
 from windmill.errors import ConfigError, ImageError
 from windmill.findings import Findings
 from windmill.ingesting import candidates, ingest
+from windmill.model import Missing
 from windmill.ports import FindingsReader
 from windmill.postgres.findings import PostgresFindings
-from windmill.producing import Wanted, produce
+from windmill.producing import Pace
 from windmill.progress import meter, plain
 from windmill.settings import Settings
 
@@ -116,12 +118,11 @@ class Place:
 
     def work(self, reader: PostgresFindings, group: str) -> None:
         """Sends what is missing, and works until nothing is left to do."""
-        wanted = Wanted(services=_SERVICES, group=group)
-        with ExitStack() as stack:
-            ledger = stack.enter_context(wiring.ledger(self.settings))
-            publisher = stack.enter_context(wiring.publisher(self.settings))
-            progress = stack.enter_context(meter("sending", "photos", wanted.count(ledger)))
-            produce(wanted, ledger, publisher, progress, threading.Event())
+        wanted = Missing(services=_SERVICES, group=group)
+        pace = Pace(max_queue_depth=self.settings.max_queue_depth)
+        with wiring.ledger(self.settings) as ledger:
+            total = ledger.count_images(wanted)
+            send(wanted, ledger, self.settings, pace, threading.Event(), total)
         if reader.progress().open_jobs == 0:
             self.console.print("All photos are done already: nothing was done twice.")
             return

@@ -17,6 +17,7 @@ from windmill.model import Box, MergedBox, SourcedDetection, StoredReply
 
 RULE = "weighted_boxes_by_service"
 VERSION = 1
+IDENTITY = f"{RULE} {VERSION}"  # as stages carry it
 
 SAME_OBJECT = 0.5  # IoU from which two services' boxes are one object
 SAME_DETECTION = 0.8  # IoU from which two boxes of one service are one detection

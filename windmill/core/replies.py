@@ -16,6 +16,7 @@ from windmill.errors import BadReply, ServiceRejected
 from windmill.model import Box, Detection, Mention, ServiceReply
 
 DEFAULT_CONFIDENCE = 0.75  # where a service gives none
+_VERSION_KEPT = 200  # characters
 _BODY_KEPT = 2000  # characters of a bad reply that are kept for a person to read
 
 
@@ -56,6 +57,7 @@ def read(service: Service, data: Any) -> ServiceReply:
         text=next((str(p["text"]) for p in predictions if p.get("text")), ""),
         processing_time=_finite((data.get("metadata") or {}).get("processing_time") or 0.0),
         found=len(predictions),
+        model_version=version((data.get("metadata") or {}).get("model_info")),
     )
 
 
@@ -146,6 +148,15 @@ def _finite(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise TypeError(f"expected a number, got {value!r}")
     return float(value)
+
+
+def version(info: Any) -> str:
+    """A model's name, version and hash in one line, as far as `model_info` says them."""
+    if not isinstance(info, dict):
+        return str(info or "")[:_VERSION_KEPT]
+    name = info.get("name") or info.get("framework")
+    parts = (name, info.get("version"), str(info.get("sha256") or "")[:12])
+    return " ".join(str(part) for part in parts if part)[:_VERSION_KEPT]
 
 
 def _text(value: Any) -> str:

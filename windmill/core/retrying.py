@@ -5,37 +5,38 @@ from __future__ import annotations
 from windmill.errors import ServiceBusy, Verdict, WindmillError
 from windmill.model import Ack, Again, Bury, Decision
 
-# Seconds between attempts. Brokers keep one holding queue for each step, so the list is short and fixed.
+# Seconds between attempts, before jitter. RabbitMQ keeps one holding queue for each step, so they are few.
 DELAY_STEPS = (1, 5, 30, 120, 600)
 
 # Deliveries after the first that may end without a settlement, as when a worker dies of a job.
 DELIVERY_LIMIT = 3
 
 
-def decide(error: Exception, attempt: int, max_retries: int) -> Decision:
+def decide(error: Exception, attempt: int, max_retries: int, *, jitter: float = 1.0) -> Decision:
     """The decision for a delivery that failed `attempt` times before and now met `error`.
 
-    What nobody foresaw (not a `WindmillError`) is tried again like a busy service: it may pass.
+    What nobody foresaw (not a `WindmillError`) is tried again like a busy service: it may pass. `jitter`,
+    from 0.75 to 1, scales the delay, so that what failed together does not come back together.
     """
     verdict = error.verdict if isinstance(error, WindmillError) else Verdict.AGAIN
     if verdict is Verdict.ACK:
         return Ack()
     if verdict is Verdict.PARK:
-        return Again(delay=float(DELAY_STEPS[-1]), attempt=attempt)
+        return Again(delay=float(DELAY_STEPS[0]), attempt=attempt)
     if verdict is Verdict.AGAIN and attempt < max_retries:
-        return Again(delay=delay(attempt, wish(error)), attempt=attempt + 1)
+        return Again(delay=max(jitter * step(attempt), wish(error)), attempt=attempt + 1)
     return Bury(error=type(error).__name__, reason=str(error))
 
 
 def wish(error: Exception) -> float:
-    """Seconds that the service asked to be left alone; 0 when it did not say."""
-    return (error.retry_after or 0.0) if isinstance(error, ServiceBusy) else 0.0
+    """Seconds that the service asked to be left alone, at most the last step; 0 when it did not say."""
+    asked = (error.retry_after or 0.0) if isinstance(error, ServiceBusy) else 0.0
+    return min(asked, DELAY_STEPS[-1])
 
 
-def delay(attempt: int, at_least: float = 0.0) -> float:
-    """Seconds to wait before the attempt after number `attempt`: the next step that is long enough."""
-    own = DELAY_STEPS[min(attempt, len(DELAY_STEPS) - 1)]
-    return next((float(step) for step in DELAY_STEPS if step >= max(own, at_least)), float(DELAY_STEPS[-1]))
+def step(attempt: int) -> float:
+    """Seconds to wait before the attempt after number `attempt`."""
+    return float(DELAY_STEPS[min(attempt, len(DELAY_STEPS) - 1)])
 
 
 def backoff(failures: int, *, least: float = 0.25, most: float = 30.0) -> float:

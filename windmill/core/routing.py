@@ -51,4 +51,9 @@ def _wants(worker: str, box: MergedBox, before: Snapshot) -> bool:
     """Colours of every box, faces and poses of people; each once."""
     if worker not in BOX_WORKERS or (box.key, BOX_WORKERS[worker]) in before.postprocessed:
         return False
-    return worker not in _PEOPLE_ONLY or box.emoji == PERSON
+    return looks_only_at(worker) in (None, box.emoji)
+
+
+def looks_only_at(worker: str) -> str | None:
+    """The emoji of the boxes that a box worker looks at; None for all of them."""
+    return PERSON if worker in _PEOPLE_ONLY else None

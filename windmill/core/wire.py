@@ -1,4 +1,6 @@
-"""Jobs on the wire: JSON in UTF-8, `{"v": 1, "image": {"id", "path"?, "url"?}, "box"?, "caption"?}`.
+"""Jobs on the wire: JSON in UTF-8.
+
+`{"v": 1, "image": {"id", "path"?, "url"?}, "box"?, "caption"?, "version"?}`
 
 The service is not in it: the queue says that, so one body serves all queues of a dispatch.
 """
@@ -23,6 +25,8 @@ def encode(job: Job) -> bytes:
         body["box"] = {"key": job.box.key, "bbox": [box.x, box.y, box.width, box.height]}
     if job.caption is not None:
         body["caption"] = {"service": job.caption.service, "text": job.caption.text}
+    if job.version:
+        body["version"] = job.version
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -36,6 +40,7 @@ def decode(body: bytes) -> Job:
             image=_image(fields["image"]),
             box=_box(fields.get("box")),
             caption=_caption(fields.get("caption")),
+            version=_text(fields.get("version", "")),
         )
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as exc:
         start = body[:80].decode("utf-8", "replace")

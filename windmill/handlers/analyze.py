@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from windmill.catalog import Service
 from windmill.core import documents, replies, routing
+from windmill.errors import ServiceDown
 from windmill.handlers.base import failure_status
-from windmill.model import Job, Outcome, ResultRow, Status
+from windmill.model import DispatchRow, Job, Outcome, ResultRow, State, Status
 from windmill.ports import ImageSource, ServiceCaller
 
 
@@ -29,10 +30,13 @@ class Analyze:
             data=body.decode(),
             service_types=self.service.service_types,
             bbox_format=self.service.bbox_format,
-            found=reply.found,
             processing_time=reply.processing_time,
+            model_version=reply.model_version,
         )
-        return Outcome(rows=(row,), followers=routing.after_result(self.service, job.image, reply))
+        return Outcome(
+            rows=(row, self._dispatch(job, State.DONE, found=reply.found)),
+            followers=routing.after_result(self.service, job.image, reply),
+        )
 
     def failed(self, job: Job, error: Exception) -> Outcome:
         row = ResultRow(
@@ -42,6 +46,23 @@ class Analyze:
             data=documents.failure(error),
             service_types=self.service.service_types,
             bbox_format=self.service.bbox_format,
-            error=f"{type(error).__name__}: {error}",
         )
-        return Outcome(rows=(row,))
+        return Outcome(rows=(row, self._dispatch(job, State.FAILED, error)))
+
+    def postponed(self, job: Job, error: Exception) -> Outcome:
+        state = State.PARKED if isinstance(error, ServiceDown) else State.QUEUED
+        return Outcome(rows=(self._dispatch(job, state, error),))
+
+    def _dispatch(
+        self, job: Job, state: State, error: Exception | None = None, found: int | None = None
+    ) -> DispatchRow:
+        return DispatchRow(
+            image_id=job.image.image_id,
+            service=self.service.name,
+            version=job.version,
+            state=state,
+            attempted=state is not State.PARKED,
+            found=found,
+            error_class=None if error is None else type(error).__name__,
+            error=None if error is None else str(error),
+        )

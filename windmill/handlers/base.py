@@ -20,6 +20,10 @@ class Handler(Protocol):
         """What to write when `job` is given up because of `error`."""
         ...
 
+    def postponed(self, job: Job, error: Exception) -> Outcome:
+        """What to write when `job` is to be tried again after `error`."""
+        ...
+
 
 class Recomputation(Protocol):
     """Work that follows from what is stored; runs inside the transaction that locks the image."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from windmill.catalog import Service
-from windmill.core import merging, routing
-from windmill.model import MergedBoxesRow, Outcome, Snapshot
+from windmill.core import lacking, merging, routing
+from windmill.model import MergedBoxesRow, Outcome, Snapshot, StageRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,5 +18,12 @@ class Merge:
     def __call__(self, snapshot: Snapshot, *, resumed: bool) -> Outcome:
         boxes = merging.merge(snapshot.replies)
         row = MergedBoxesRow(image_id=snapshot.image.image_id, boxes=boxes)
+        stage = StageRow(
+            image_id=snapshot.image.image_id,
+            stage=self.merger.name,
+            seen=lacking.seen_by_merger(snapshot),
+            found=len(boxes),
+            rule=merging.IDENTITY,
+        )
         followers = routing.after_merge(self.merger, snapshot, boxes, resumed=resumed)
-        return Outcome(rows=(row,), followers=followers)
+        return Outcome(rows=(row, stage), followers=followers)

@@ -26,7 +26,7 @@ class Postprocess:
         left, top, right, bottom = pixel_bounds(_box(job).box)
         left, top = max(0, left), max(0, top)
         body = self.caller.analyze(self.images.crop(job.image, left, top, right, bottom))
-        replies.parse(self.worker, body)
+        reply = replies.parse(self.worker, body)
         placed = place(
             body,
             left=left,
@@ -35,18 +35,22 @@ class Postprocess:
             height=bottom - top,
             bbox_format=self.worker.bbox_format,
         )
-        return self._outcome(job, Status.SUCCESS, placed)
+        return self._outcome(job, Status.SUCCESS, placed, reply.model_version)
 
     def failed(self, job: Job, error: Exception) -> Outcome:
         return self._outcome(job, failure_status(error), documents.failure(error))
 
-    def _outcome(self, job: Job, status: Status, data: str) -> Outcome:
+    def postponed(self, job: Job, error: Exception) -> Outcome:  # noqa: ARG002 -- the ledger is of images
+        return Outcome()
+
+    def _outcome(self, job: Job, status: Status, data: str, model_version: str = "") -> Outcome:
         row = PostprocessingRow(
             image_id=job.image.image_id,
             box_key=_box(job).key,
             service=BOX_WORKERS[self.worker.name],
             status=status,
             data=data,
+            model_version=model_version,
         )
         return Outcome(rows=(row,))
 

@@ -28,6 +28,9 @@ class Score:
     def failed(self, job: Job, error: Exception) -> Outcome:
         return _outcome(job, failure_status(error), documents.failure(error))
 
+    def postponed(self, job: Job, error: Exception) -> Outcome:  # noqa: ARG002 -- the ledger is of images
+        return Outcome()
+
 
 def _outcome(job: Job, status: Status, data: str) -> Outcome:
     row = PostprocessingRow(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from windmill.core import voting
+from windmill.catalog import VOTER
+from windmill.core import lacking, voting
 from windmill.handlers.base import Clock
-from windmill.model import ConsensusRow, Outcome, Snapshot
+from windmill.model import ConsensusRow, Outcome, Snapshot, StageRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,4 +26,11 @@ class Vote:
             consensus=consensus,
             processing_time=self.clock() - started,
         )
-        return Outcome(rows=(row,))
+        stage = StageRow(
+            image_id=snapshot.image.image_id,
+            stage=VOTER,
+            seen=lacking.seen_by_voter(snapshot),
+            found=len(consensus.votes),
+            rule=voting.ALGORITHM,
+        )
+        return Outcome(rows=(row, stage))

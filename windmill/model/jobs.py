@@ -55,11 +55,15 @@ class Caption:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One thing to do with one image; which thing is said by the queue that it lies in."""
+    """One thing to do with one image; which thing is said by the queue that it lies in.
+
+    `version` is the model's version that was asked for, "" for whichever the service has.
+    """
 
     image: Image
     box: BoxRef | None = None
     caption: Caption | None = None
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +79,8 @@ class Delivery:
     """A message in a worker's hands. `token` is the broker's own and opaque to everyone else.
 
     `attempt` counts how often the job has failed before: 0 the first time. `redelivered` says that someone
-    may have had it in hand and not finished.
+    may have had it in hand and not finished. `undeliverable` says that this happened so often that the job
+    may be what its workers died of: do not run it, write down what happened, and ack it.
     """
 
     service: str
@@ -83,6 +88,7 @@ class Delivery:
     attempt: int
     token: object
     redelivered: bool = False
+    undeliverable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +106,10 @@ class Again:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bury:
-    """Set aside for a person to look at; `error` is the class of the error, `reason` its text."""
+    """Given up, for a person to look at: the database keeps the job, and its message is acked.
+
+    `error` is the class of the error, `reason` its text.
+    """
 
     error: str
     reason: str
@@ -111,7 +120,17 @@ Decision = Ack | Again | Bury
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """A delivery and what becomes of it."""
+    """A delivery and what becomes of its message."""
 
     delivery: Delivery
-    decision: Decision
+    decision: Ack | Again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueState:
+    """The queue of a service: jobs that can be taken at once, jobs whose time has not come, and how many
+    consumers take from it."""
+
+    waiting: int = 0
+    delayed: int = 0
+    consumers: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from windmill.model.jobs import Box, Image
 from windmill.model.replies import Detection, StoredReply
@@ -54,9 +55,11 @@ class Snapshot:
     """What is known of one image at one moment, read under its lock: its replies and its merged boxes.
 
     `postprocessed` holds (box key, service) of every row in `postprocessing` that is about a box.
+    `boxes_changed` is when the set of boxes last became another; None before the first merge.
     """
 
     image: Image
     replies: tuple[StoredReply, ...]
     boxes: tuple[MergedBox, ...] = ()
     postprocessed: frozenset[tuple[str, str]] = frozenset()
+    boxes_changed: datetime | None = None

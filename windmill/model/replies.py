@@ -33,7 +33,7 @@ class ServiceReply:
     """A successful reply, in Windmill's words.
 
     `text` is a captioner's sentence or the text that OCR read; `found` counts predictions, and 0 is a
-    result too.
+    result too. `model_version` is what `metadata.model_info` says, "" when it says nothing.
     """
 
     service: str
@@ -44,6 +44,7 @@ class ServiceReply:
     text: str = ""
     processing_time: float = 0.0
     found: int = 0
+    model_version: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

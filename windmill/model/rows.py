@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -25,7 +26,7 @@ class ResultRow:
     """One service's result for one image. `data` is JSON text: the raw reply, or `{"error": …}`.
 
     `service_types` and `bbox_format` travel with the row, so that a merger or a voter on another box can
-    read the reply without that service in its own catalog.
+    read the reply without that service in its own catalog. `model_version` is the reply's own word.
     """
 
     image_id: int
@@ -34,8 +35,35 @@ class ResultRow:
     data: str
     service_types: tuple[str, ...]
     bbox_format: str
-    found: int = 0
     processing_time: float = 0.0
+    model_version: str = ""
+
+
+class State(StrEnum):
+    """State of a row in `dispatches`."""
+
+    QUEUED = "queued"
+    PARKED = "parked"
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchRow:
+    """What has become of one image × service; `version` is the one that the job asked for.
+
+    `attempted`: whether the service was tried; the table counts those. `error` is what went wrong, or the
+    reason to skip.
+    """
+
+    image_id: int
+    service: str
+    version: str
+    state: State
+    attempted: bool = True
+    found: int | None = None
+    error_class: str | None = None
     error: str | None = None
 
 
@@ -57,6 +85,29 @@ class ConsensusRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StageRow:
+    """What a stage made of an image and from what: `seen` as `core.lacking` has it, `rule` decided."""
+
+    image_id: int
+    stage: str
+    seen: Mapping[str, int]
+    found: int
+    rule: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadRow:
+    """A job that was given up: the message as it was, and why. `image_id` is None when it was no job."""
+
+    service: str
+    image_id: int | None
+    body: bytes
+    attempts: int
+    error_class: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PostprocessingRow:
     """A result about one merged box (`box_key`), or about a caption of the image (`box_key` is None)."""
 
@@ -65,9 +116,10 @@ class PostprocessingRow:
     service: str
     status: Status
     data: str
+    model_version: str = ""
 
 
-Row = ResultRow | MergedBoxesRow | ConsensusRow | PostprocessingRow
+Row = ResultRow | DispatchRow | MergedBoxesRow | ConsensusRow | StageRow | PostprocessingRow | DeadRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

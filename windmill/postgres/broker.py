@@ -9,15 +9,16 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from psycopg2.extras import execute_values
 
 from windmill import catalog
 from windmill.core import wire
 from windmill.errors import BrokerError, StoreError, StoreUnavailable
-from windmill.model import Ack, Again, Bury, Dispatch, Settlement
-from windmill.postgres.connection import Session
+from windmill.model import Ack, Again, Dispatch, QueueState, Settlement
+from windmill.postgres.connection import Session, translating
+from windmill.postgres.connection import connect as connected
 from windmill.postgres.consumer import PostgresConsumer, Token
 from windmill.postgres.queries import query
 from windmill.settings import Settings
@@ -25,6 +26,7 @@ from windmill.settings import Settings
 log = logging.getLogger(__name__)
 
 _PAGE = 1000
+_FETCH = 1000  # rows that a census brings at a time
 
 
 def connect(settings: Settings, name: str) -> PostgresBroker:
@@ -51,10 +53,13 @@ class PostgresBroker:
         except StoreUnavailable as error:
             log.warning("%s; trying until it answers", error)
 
-    def publish(self, dispatches: Sequence[Dispatch]) -> None:
-        """See `ports.Publisher`."""
+    def publish(
+        self, dispatches: Sequence[Dispatch], *, doubtful: bool = False, stop: threading.Event | None = None
+    ) -> None:
+        """See `ports.Publisher`; a full disk is an error here, so `stop` has no wait to end."""
+        del stop
         jobs = [
-            (catalog.queue(service), wire.encode(dispatch.job))
+            (catalog.queue(service), wire.encode(dispatch.job), int(doubtful))
             for dispatch in dispatches
             for service in dict.fromkeys(dispatch.services)
         ]
@@ -62,7 +67,7 @@ class PostgresBroker:
             return
         with _as_broker_errors(), self._lock, self._session.transaction() as cursor:
             execute_values(cursor, query("publish_jobs"), jobs, page_size=_PAGE)
-            cursor.execute(query("notify"), {"queues": sorted({queue for queue, _ in jobs})})
+            cursor.execute(query("notify"), {"queues": sorted({queue for queue, *_ in jobs})})
 
     def consumer(self, service: str, prefetch: int) -> PostgresConsumer:
         """See `ports.Broker`."""
@@ -78,8 +83,8 @@ class PostgresBroker:
         return consumer
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Acks, sends on or buries in one transaction; what another holder has by now stays as it is."""
-        acked, again, buried = [], [], []
+        """Acks and sends on in one transaction; what another holder has by now stays as it is."""
+        acked, again = [], []
         for one in settlements:
             token = one.delivery.token
             assert isinstance(token, Token)  # noqa: S101 -- only our own consumers settle here
@@ -88,20 +93,33 @@ class PostgresBroker:
                     acked.append((token.job, token.holder))
                 case Again(delay=delay, attempt=attempt):
                     again.append((token.job, attempt, delay, token.holder))
-                case Bury(error=error, reason=reason):
-                    buried.append((token.job, error, reason, token.holder))
         with _as_broker_errors(), self._lock, self._session.transaction() as cursor:
-            for name, rows in (("ack_jobs", acked), ("again_jobs", again), ("bury_jobs", buried)):
+            for name, rows in (("ack_jobs", acked), ("again_jobs", again)):
                 if rows:
                     execute_values(cursor, query(name), rows, page_size=_PAGE)
 
-    def queue_depths(self, services: Iterable[str]) -> dict[str, int]:
+    def queue_states(self, services: Iterable[str]) -> dict[str, QueueState]:
         """See `ports.Broker`."""
         names = {catalog.queue(service): service for service in services}
         with _as_broker_errors(), self._lock, self._session.transaction() as cursor:
-            cursor.execute(query("queue_depths"), {"queues": list(names)})
-            waiting = dict(cursor.fetchall())
-        return {service: waiting.get(queue, 0) for queue, service in names.items()}
+            cursor.execute(query("queue_states"), {"queues": list(names)})
+            return {
+                names[queue]: QueueState(waiting=waiting, delayed=delayed, consumers=consumers)
+                for queue, waiting, delayed, consumers in cursor
+            }
+
+    def census(self, service: str) -> Iterator[bytes]:
+        """See `ports.Broker`. What workers have in hand is among them: their rows are there."""
+        with (
+            _as_broker_errors(),
+            translating(),
+            closing(connected(self._settings, self._name)) as connection,
+            connection.cursor(name="census") as cursor,
+        ):
+            cursor.itersize = _FETCH
+            cursor.execute(query("census"), {"queue": catalog.queue(service)})
+            for (body,) in cursor:
+                yield bytes(body)
 
     def close(self) -> None:
         """See `ports.Broker`."""
@@ -110,7 +128,7 @@ class PostgresBroker:
         self._session.close()
 
     def _depth(self, service: str) -> int:
-        return self.queue_depths([service])[service]
+        return self.queue_states([service])[service].waiting
 
 
 @contextmanager

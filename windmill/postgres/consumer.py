@@ -60,6 +60,7 @@ class PostgresConsumer:
         self._waiting: deque[Delivery] = deque()
         self._unsettled: set[Token] = set()
         self._paused = self._closed = False
+        self._counted = False  # among the queue's consumers
         self._tidied = 0.0  # when, by the monotonic clock
         self._bell, self._ear = socket.socketpair()
         self._bell.setblocking(False)
@@ -68,9 +69,13 @@ class PostgresConsumer:
 
     def take(self, limit: int, timeout: float) -> Sequence[Delivery]:
         """See `ports.Consumer`."""
+        deadline = time.monotonic() + timeout
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._paused, timeout)
-            if self._paused:
+            self._changed.wait_for(lambda: self._closed or not self._paused, timeout)
+            self._changed.wait_for(
+                lambda: self._waiting or self._paused or self._closed, max(0.0, deadline - time.monotonic())
+            )
+            if self._paused or self._closed:
                 return []
             return [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
 
@@ -90,19 +95,25 @@ class PostgresConsumer:
 
     def pause(self) -> None:
         """See `ports.Consumer`."""
-        with self._changed:
-            self._paused = True
-            self._changed.notify_all()
-        self._ring()
+        self._set_paused(True)
+
+    def resume(self) -> None:
+        """See `ports.Consumer`."""
+        self._set_paused(False)
 
     def close(self) -> None:
         """See `ports.Consumer`."""
-        self.pause()
         if not self._closed:
             self._closed = True
-            self._ring()
+            self.pause()
             self._thread.join(_CLOSING)
             self._bell.close()
+
+    def _set_paused(self, paused: bool) -> None:
+        with self._changed:
+            self._paused = paused
+            self._changed.notify_all()
+        self._ring()
 
     # --- the fetching thread ---------------------------------------------------------------------------
 
@@ -131,9 +142,13 @@ class PostgresConsumer:
                 with connection.cursor() as cursor:
                     holder = self._hold(cursor)
                     while not self._closed:
-                        self._fill(cursor, holder)
+                        self._count(cursor)
+                        if self._paused:
+                            self._give_back(cursor, holder, taken=False)
+                        else:
+                            self._fill(cursor, holder)
                         self._await_news(connection, cursor)
-                    self._give_back(cursor, holder)
+                    self._give_back(cursor, holder, taken=True)
             finally:
                 connection.close()
 
@@ -141,20 +156,26 @@ class PostgresConsumer:
         cursor.execute(query("new_holder"))
         holder = int(cursor.fetchone()[0])
         cursor.execute(query("hold"), {"holder": holder})
+        self._counted = False
         cursor.execute(sql.SQL(query("listen")).format(queue=sql.Identifier(self._queue)))
         self._tidy(cursor)
         return holder
 
     def _tidy(self, cursor: Any) -> None:
-        """Frees what dead holders had, and buries what seems to kill its workers."""
+        """Frees what dead holders had."""
         cursor.execute(query("free_dead_holders"), {"queue": self._queue})
-        cursor.execute(query("bury_undeliverable"), {"queue": self._queue, "limit": DELIVERY_LIMIT})
         self._tidied = time.monotonic()
+
+    def _count(self, cursor: Any) -> None:
+        """Counts among the consumers unless paused."""
+        if self._counted == self._paused:
+            self._counted = not self._paused
+            cursor.execute(query("be_counted" if self._counted else "be_uncounted"), {"queue": self._queue})
 
     def _fill(self, cursor: Any, holder: int) -> None:
         """Takes jobs until the hands are full or nothing is due."""
         with self._changed:
-            room = 0 if self._paused else self._prefetch - len(self._unsettled)
+            room = self._prefetch - len(self._unsettled)
         if room <= 0:
             return
         cursor.execute(query("take_jobs"), {"queue": self._queue, "limit": room, "holder": holder})
@@ -165,6 +186,7 @@ class PostgresConsumer:
                 attempt=attempt,
                 token=Token(job, holder),
                 redelivered=deliveries > 1,
+                undeliverable=deliveries > DELIVERY_LIMIT + 1,
             )
             for job, body, attempt, deliveries in sorted(cursor.fetchall())
         ]
@@ -192,13 +214,17 @@ class PostgresConsumer:
         seconds = cursor.fetchone()[0]
         return _LOOK_AGAIN if seconds is None else max(0.0, float(seconds))
 
-    def _give_back(self, cursor: Any, holder: int) -> None:
-        """What was not settled is free again; what no one had looked at was not delivered either."""
+    def _give_back(self, cursor: Any, holder: int, *, taken: bool) -> None:
+        """Frees what nobody has taken, as if it had never left; what was `taken` too, where that is said."""
         with self._changed:
-            jobs = [token.job for token in self._unsettled]
-            untouched = [one.token.job for one in self._waiting if isinstance(one.token, Token)]
-        cursor.execute(query("give_back"), {"jobs": jobs, "untouched": untouched, "holder": holder})
-        self._lose()
+            untaken = {one.token for one in self._waiting if isinstance(one.token, Token)}
+            tokens = set(self._unsettled) if taken else untaken
+            self._waiting.clear()
+            self._unsettled -= tokens
+        if tokens:
+            jobs, untouched = [one.job for one in tokens], [one.job for one in untaken]
+            cursor.execute(query("give_back"), {"jobs": jobs, "untouched": untouched, "holder": holder})
+            cursor.execute(query("notify"), {"queues": [self._queue]})
 
     def _lose(self) -> None:
         """Forgets what is in hand: someone else will have it, or has it already."""

@@ -1,80 +1,163 @@
-"""The producer's side of the database: what is missing, and what was asked for."""
+"""The ledger of what was asked for: which jobs to send, and noting that they were sent."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
 from psycopg2.extras import execute_values
 
-from windmill.model import Dispatch, Image, Job
-from windmill.postgres.connection import Session, connect, translating
+from windmill.catalog import BOX_WORKERS, STAGES
+from windmill.model import Box, BoxRef, Caption, Dispatch, Image, Job, Selection
+from windmill.postgres.connection import Session
 from windmill.postgres.queries import query
 from windmill.settings import Settings
 
-_FETCH = 500  # rows that the server-side cursor brings at a time
 _PAGE = 5000
 
 
 class PostgresLedger:
-    """A `ports.DispatchLedger`: one connection streams, another notes."""
+    """A `ports.Ledger`."""
 
     def __init__(self, settings: Settings, name: str) -> None:
-        self._settings = settings
-        self._name = name
         self._session = Session(settings, name)
 
-    def missing(
-        self, services: Sequence[str], *, group: str | None, limit: int | None, resume: bool
-    ) -> Iterator[Dispatch]:
-        """See `ports.DispatchLedger`."""
-        with translating():
-            connection = connect(self._settings, self._name)
-            try:
-                with connection.cursor(name="missing") as cursor:
-                    cursor.itersize = _FETCH
-                    cursor.execute(query("missing"), _wanted(services, group, limit, resume))
-                    for image_id, path, url, lacking in cursor:
-                        image = Image(image_id=image_id, path=path, url=url)
-                        yield Dispatch(job=Job(image=image), services=tuple(lacking))
-            finally:
-                connection.close()
+    def count(self, selection: Selection) -> Mapping[str, int]:
+        """See `ports.Ledger`."""
+        return dict(self._all(_counting("count_selected", selection), _parameters(selection, 0, None)))
 
-    def count_missing(
-        self, services: Sequence[str], *, group: str | None, limit: int | None, resume: bool
-    ) -> int:
-        """See `ports.DispatchLedger`."""
-        counting = query("count_missing").format(missing=query("missing"))
-        return int(self._value(counting, _wanted(services, group, limit, resume)))
+    def count_images(self, selection: Selection) -> int:
+        """See `ports.Ledger`."""
+        counting = _counting("count_selected_images", selection)
+        return int(self._all(counting, _parameters(selection, 0, None))[0][0])
 
-    def now(self) -> datetime:
-        """See `ports.DispatchLedger`."""
-        moment: datetime = self._value(query("server_time"), {})
-        return moment
+    def send(
+        self,
+        selection: Selection,
+        send: Callable[[Sequence[Dispatch]], None],
+        *,
+        after: int,
+        limit: int,
+    ) -> tuple[Sequence[Dispatch], int]:
+        """See `ports.Ledger`."""
+        with self._session.transaction() as cursor:
+            cursor.execute(query("send_in_turn"))
+            cursor.execute(query(type(selection).__name__), _parameters(selection, after, limit))
+            rows = cursor.fetchall()
+            window = [_dispatch(*row) for _, *row in rows]
+            if window:
+                cursor.execute(query("server_time"))
+                (sent,) = cursor.fetchone()
+                send(window)
+                record(cursor, window, sent)
+        return window, rows[-1][0] if rows else after
 
-    def record(self, dispatches: Iterable[Dispatch], *, sent: datetime) -> None:
-        """See `ports.DispatchLedger`."""
-        rows = sorted((d.job.image.image_id, service, sent) for d in dispatches for service in d.services)
-        if rows:
-            with self._session.transaction() as cursor:
-                execute_values(cursor, query("record_dispatches"), rows, page_size=_PAGE)
+    def last_hour(self, service: str) -> tuple[int, float]:
+        """See `ports.Ledger`."""
+        names = {"service": service, "kept_as": BOX_WORKERS.get(service)}
+        count, seconds = self._all(query("last_hour"), names)[0]
+        return count, float(seconds)
+
+    def current_version(self, service: str) -> str:
+        """See `ports.Ledger`."""
+        found = self._all(query("current_version"), {"service": service})
+        return str(found[0][0]) if found else ""
+
+    def make_current(self, service: str, version: str) -> None:
+        """See `ports.Ledger`."""
+        with self._session.transaction() as cursor:
+            cursor.execute(query("make_current"), {"service": service, "version": version})
+
+    # --- what the queues hold -------------------------------------------------------------------------
+
+    def begin_count(self) -> datetime:
+        """See `ports.CountingLedger`."""
+        with self._session.transaction() as cursor:
+            cursor.execute(query("forget_count"))
+            cursor.execute(query("begin_count"))
+            cursor.execute(query("server_time"))
+            moment: datetime = cursor.fetchone()[0]
+            return moment
+
+    def counted(self, service: str, jobs: Sequence[Job]) -> None:
+        """See `ports.CountingLedger`."""
+        rows = [(service, job.image.image_id, job.version, _part(job)) for job in jobs]
+        with self._session.transaction() as cursor:
+            execute_values(cursor, query("counted"), rows, page_size=_PAGE)
+
+    def end_count(self) -> None:
+        """See `ports.CountingLedger`."""
+        with self._session.transaction() as cursor:
+            cursor.execute(query("end_count"))
+            cursor.execute(query("analyze_count"))
+
+    def open_services(self) -> Sequence[str]:
+        """See `ports.CountingLedger`."""
+        return [service for (service,) in self._all(query("open_services"), {})]
+
+    # --- for everyone ---------------------------------------------------------------------------------
 
     def groups(self) -> Mapping[str, int]:
-        """See `ports.DispatchLedger`."""
-        with self._session.transaction() as cursor:
-            cursor.execute(query("groups"))
-            return dict(cursor.fetchall())
+        """See `ports.Ledger`."""
+        return dict(self._all(query("groups"), {}))
 
     def close(self) -> None:
-        """Closes the connection that notes."""
+        """Closes the connection."""
         self._session.close()
 
-    def _value(self, statement: str, parameters: Mapping[str, Any]) -> Any:
+    def _all(self, statement: str, parameters: Mapping[str, Any]) -> list[Any]:
         with self._session.transaction() as cursor:
             cursor.execute(statement, parameters)
-            return cursor.fetchone()[0]
+            return list(cursor.fetchall())
 
 
-def _wanted(services: Sequence[str], group: str | None, limit: int | None, resume: bool) -> dict[str, Any]:
-    return {"services": list(services), "group": group, "limit": limit, "resume": resume}
+def _counting(name: str, selection: Selection) -> str:
+    return query(name).format(selection=query(type(selection).__name__))
+
+
+def _parameters(selection: Selection, after: int, limit: int | None) -> dict[str, Any]:
+    found = {one.name: getattr(selection, one.name) for one in fields(selection)}
+    lists = {name: list(value) for name, value in found.items() if isinstance(value, tuple)}
+    return {**found, **lists, "after": after, "limit": limit}
+
+
+def _dispatch(
+    image_id: int,
+    path: str | None,
+    url: str | None,
+    version: str,
+    box_key: str | None,
+    bbox: Mapping[str, float] | None,
+    captioner: str | None,
+    caption: str | None,
+    services: Sequence[str],
+) -> Dispatch:
+    job = Job(
+        image=Image(image_id=image_id, path=path, url=url),
+        box=BoxRef(key=box_key, box=Box(**bbox)) if box_key is not None and bbox else None,
+        caption=Caption(service=captioner, text=caption) if captioner and caption else None,
+        version=version,
+    )
+    return Dispatch(job=job, services=tuple(services))
+
+
+def _part(job: Job) -> str:
+    """What of the image a job is about: a box by its key, a caption by who said it, or all of it."""
+    if job.box is not None:
+        return job.box.key
+    return job.caption.service if job.caption is not None else ""
+
+
+def record(cursor: Any, dispatches: Sequence[Dispatch], sent: datetime) -> None:
+    """Notes each image × service as queued, unless a worker has settled it since `sent`."""
+    rows = sorted(
+        (dispatch.job.image.image_id, service, dispatch.job.version, sent)
+        for dispatch in dispatches
+        for service in dispatch.services
+        if service not in STAGES
+    )
+    if rows:
+        template = "(%s::bigint, %s, %s, %s::timestamptz)"
+        execute_values(cursor, query("record_dispatches"), rows, template, page_size=_PAGE)

@@ -1,4 +1,4 @@
-"""SQL by name, from `queries.sql`."""
+"""SQL by name, from `queries.sql` and `selections.sql`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 @cache
 def queries() -> dict[str, str]:
     """All statements, by the name in the line `-- name: …` above each."""
-    text = files("windmill.postgres").joinpath("queries.sql").read_text("utf-8")
-    parts = _NAME.split(text)[1:]
-    return {name: sql.strip().rstrip(";") for name, sql in zip(parts[::2], parts[1::2], strict=True)}
+    found: dict[str, str] = {}
+    for file in ("queries.sql", "selections.sql"):
+        parts = _NAME.split(files("windmill.postgres").joinpath(file).read_text("utf-8"))[1:]
+        found |= {name: sql.strip().rstrip(";") for name, sql in zip(parts[::2], parts[1::2], strict=True)}
+    return found
 
 
 def query(name: str) -> str:

@@ -1,25 +1,66 @@
 -- Every statement that Windmill sends, by name. `VALUES %s` takes many rows at once (execute_values).
 
+-- name: note_versions
+INSERT INTO service_versions (service, version) VALUES %s ON CONFLICT DO NOTHING;
+
 -- name: save_results
-INSERT INTO results AS r (image_id, service, data, status, processing_time, worker_id, service_types, bbox_format)
+-- A failure never replaces a success, nor an older version's answer a newer one's.
+INSERT INTO results AS r (image_id, service, data, status, processing_time, worker_id, service_types,
+                          bbox_format, model_version)
 VALUES %s
 ON CONFLICT (image_id, service) DO UPDATE
 SET data = excluded.data, status = excluded.status, processing_time = excluded.processing_time,
     worker_id = excluded.worker_id, service_types = excluded.service_types,
-    bbox_format = excluded.bbox_format, result_created = now()
-WHERE r.status <> 'success' OR excluded.status = 'success';
+    bbox_format = excluded.bbox_format, model_version = excluded.model_version,
+    result_created = clock_timestamp()
+WHERE r.status <> 'success'
+   OR (excluded.status = 'success'
+       AND (r.model_version = excluded.model_version
+            OR coalesce((SELECT of_new.current_since >= of_old.current_since
+                         FROM service_versions of_new, service_versions of_old
+                         WHERE of_new.service = r.service AND of_new.version = excluded.model_version
+                           AND of_old.service = r.service AND of_old.version = r.model_version), true)))
+RETURNING image_id, service;
 
 -- name: settle_dispatches
-INSERT INTO dispatches AS d (image_id, service, state, found, last_error, settled_at)
-VALUES %s
-ON CONFLICT (image_id, service) DO UPDATE
-SET state = excluded.state, found = excluded.found, last_error = excluded.last_error, settled_at = now()
+-- What was done stays done, until it is asked for again (record_dispatches).
+INSERT INTO dispatches AS d (image_id, service, version, state, attempts, found, error_class, last_error,
+                             worker_id, settled_at)
+SELECT v.image_id, v.service, v.version, v.state, v.attempts, v.found, v.error_class, v.error, %(worker)s,
+       CASE WHEN v.state IN ('queued', 'parked') THEN NULL ELSE clock_timestamp() END
+FROM unnest(%(image_ids)s::bigint[], %(services)s::text[], %(versions)s::text[], %(states)s::text[],
+            %(attempts)s::int[], %(found)s::int[], %(error_classes)s::text[], %(errors)s::text[])
+     AS v (image_id, service, version, state, attempts, found, error_class, error)
+ON CONFLICT (image_id, service, version) DO UPDATE
+SET state = excluded.state, attempts = d.attempts + excluded.attempts, found = excluded.found,
+    error_class = excluded.error_class, last_error = excluded.last_error, worker_id = excluded.worker_id,
+    settled_at = excluded.settled_at
 WHERE d.state <> 'done' OR excluded.state = 'done';
+
+-- name: bury
+INSERT INTO dead_jobs AS d (service, image_id, body, attempts, error_class, error, worker_id)
+VALUES %s
+ON CONFLICT (service, sha256(body)) DO UPDATE
+SET attempts = excluded.attempts, error_class = excluded.error_class, error = excluded.error,
+    worker_id = excluded.worker_id, buried_at = now();
+
+-- name: save_stages
+INSERT INTO stages AS s (image_id, stage, seen, found, rule, worker_id)
+VALUES %s
+ON CONFLICT (image_id, stage) DO UPDATE
+SET seen = excluded.seen, found = excluded.found, rule = excluded.rule, worker_id = excluded.worker_id,
+    made_at = clock_timestamp();
+
+-- name: mark_changed
+-- Which stage made another thing of which images than before.
+UPDATE stages SET changed_at = clock_timestamp()
+WHERE stage = %(stage)s AND image_id = ANY (%(image_ids)s::bigint[]);
 
 -- name: delete_other_boxes
 DELETE FROM merged_boxes m
 USING (VALUES %s) AS kept (image_id, box_keys)
-WHERE m.image_id = kept.image_id AND NOT m.box_key = ANY (kept.box_keys);
+WHERE m.image_id = kept.image_id AND NOT m.box_key = ANY (kept.box_keys)
+RETURNING m.image_id;
 
 -- name: save_boxes
 INSERT INTO merged_boxes AS m (image_id, box_key, source_result_ids, merged_data, worker_id)
@@ -27,7 +68,8 @@ VALUES %s
 ON CONFLICT (image_id, box_key) DO UPDATE
 SET source_result_ids = excluded.source_result_ids, merged_data = excluded.merged_data,
     worker_id = excluded.worker_id, created = now()
-WHERE m.merged_data <> excluded.merged_data;
+WHERE m.merged_data <> excluded.merged_data
+RETURNING m.image_id;
 
 -- name: save_consensus
 INSERT INTO consensus AS c (image_id, consensus_data, processing_time, worker_id)
@@ -41,19 +83,21 @@ SELECT m.image_id, m.box_key, m.merged_id
 FROM merged_boxes m JOIN (VALUES %s) AS wanted (image_id, box_key) USING (image_id, box_key)
 FOR KEY SHARE OF m;
 
--- name: save_box_postprocessing
-INSERT INTO postprocessing AS p (image_id, merged_box_id, service, data, status, worker_id)
+-- name: save_postprocessing
+-- {target} is the key of rows about a box, or about an image. As for results: no failure over a success, no
+-- older version over a newer.
+INSERT INTO postprocessing AS p (image_id, merged_box_id, service, data, status, worker_id, model_version)
 VALUES %s
-ON CONFLICT (merged_box_id, service) WHERE merged_box_id IS NOT NULL DO UPDATE
-SET data = excluded.data, status = excluded.status, worker_id = excluded.worker_id, result_created = now()
-WHERE p.status <> 'success' OR excluded.status = 'success';
-
--- name: save_image_postprocessing
-INSERT INTO postprocessing AS p (image_id, merged_box_id, service, data, status, worker_id)
-VALUES %s
-ON CONFLICT (image_id, service) WHERE merged_box_id IS NULL DO UPDATE
-SET data = excluded.data, status = excluded.status, worker_id = excluded.worker_id, result_created = now()
-WHERE p.status <> 'success' OR excluded.status = 'success';
+ON CONFLICT {target} DO UPDATE
+SET data = excluded.data, status = excluded.status, worker_id = excluded.worker_id,
+    model_version = excluded.model_version, result_created = now()
+WHERE p.status <> 'success'
+   OR (excluded.status = 'success'
+       AND (p.model_version = excluded.model_version
+            OR coalesce((SELECT of_new.current_since >= of_old.current_since
+                         FROM service_versions of_new, service_versions of_old
+                         WHERE of_new.service = p.service AND of_new.version = excluded.model_version
+                           AND of_old.service = p.service AND of_old.version = p.model_version), true)));
 
 -- name: lock_images
 -- The two-key form has a lock space of its own: 1 is Windmill's images; two images that share the low half
@@ -63,7 +107,10 @@ FROM unnest(%(image_ids)s::bigint[]) AS image_id
 ORDER BY image_id & 2147483647;
 
 -- name: snapshot_images
-SELECT image_id, image_path, image_url FROM images WHERE image_id = ANY (%(image_ids)s) ORDER BY image_id;
+SELECT i.image_id, i.image_path, i.image_url, s.changed_at
+FROM images i LEFT JOIN stages s ON s.image_id = i.image_id AND s.stage = %(merger)s
+WHERE i.image_id = ANY (%(image_ids)s)
+ORDER BY i.image_id;
 
 -- name: snapshot_replies
 SELECT image_id, result_id, result_created, service, service_types, bbox_format, data
@@ -78,32 +125,148 @@ FROM merged_boxes m
 WHERE m.image_id = ANY (%(image_ids)s)
 ORDER BY m.image_id, m.merged_id;
 
--- name: missing
--- An image lacks a service when there is neither a result nor a job under way.
-SELECT i.image_id, i.image_path, i.image_url, lacking.services
-FROM images i
-CROSS JOIN LATERAL (
-    SELECT array_agg(s.service ORDER BY s.position) AS services
-    FROM unnest(%(services)s::text[]) WITH ORDINALITY AS s (service, position)
-    WHERE NOT %(resume)s
-       OR (NOT EXISTS (SELECT 1 FROM results r WHERE r.image_id = i.image_id AND r.service = s.service)
-           AND NOT EXISTS (SELECT 1 FROM dispatches d
-                           WHERE d.image_id = i.image_id AND d.service = s.service AND d.state = 'queued'))
-) AS lacking
-WHERE (%(group)s::text IS NULL OR i.image_group = %(group)s) AND lacking.services IS NOT NULL
-ORDER BY i.image_id
-LIMIT %(limit)s;
+-- name: count_selected
+SELECT service, count(*)
+FROM ({selection}) AS selected CROSS JOIN unnest(selected.services) AS service
+GROUP BY service ORDER BY service;
 
--- name: count_missing
-SELECT count(*) FROM ({missing}) AS lacking;
+-- name: count_selected_images
+SELECT count(DISTINCT image_id) FROM ({selection}) AS selected;
+
+-- name: forget_count
+DROP TABLE IF EXISTS pg_temp.counted;
+
+-- name: begin_count
+-- What lies in the queues, while `windmill reconcile` compares it with the ledger.
+CREATE TEMPORARY TABLE counted (
+    service TEXT NOT NULL, image_id BIGINT NOT NULL, version TEXT NOT NULL, part TEXT NOT NULL
+);
+
+-- name: counted
+INSERT INTO pg_temp.counted (service, image_id, version, part) VALUES %s;
+
+-- name: end_count
+CREATE INDEX ON pg_temp.counted (service, image_id);
+
+-- name: analyze_count
+ANALYZE pg_temp.counted;
+
+-- name: open_services
+SELECT DISTINCT service FROM dispatches WHERE state IN ('queued', 'parked') ORDER BY service;
+
+-- name: current_version
+SELECT version FROM service_versions WHERE service = %(service)s ORDER BY current_since DESC LIMIT 1;
+
+-- name: make_current
+INSERT INTO service_versions (service, version, current_since)
+VALUES (%(service)s, %(version)s, clock_timestamp())
+ON CONFLICT (service, version) DO UPDATE SET current_since = excluded.current_since;
+
+-- name: last_hour
+-- How many jobs of a service or a stage were settled in the last hour, and in how many seconds of it.
+SELECT count(*), coalesce(extract(epoch FROM max(at) - min(at)), 0)
+FROM (
+    SELECT settled_at AS at FROM dispatches WHERE service = %(service)s AND settled_at > now() - interval '1 hour'
+    UNION ALL
+    SELECT made_at FROM stages WHERE stage = %(service)s AND made_at > now() - interval '1 hour'
+    UNION ALL
+    SELECT result_created FROM postprocessing
+    WHERE merged_box_id IS NOT NULL AND service = %(kept_as)s AND result_created > now() - interval '1 hour'
+) AS settled;
+
+-- name: dead_groups
+SELECT d.service, d.error_class, count(*), min(d.buried_at), max(d.buried_at),
+       (array_agg(d.dead_id ORDER BY d.dead_id DESC))[1],
+       (array_agg(coalesce(i.image_path, i.image_url, '') ORDER BY d.dead_id DESC))[1],
+       (array_agg(d.error ORDER BY d.dead_id DESC))[1]
+FROM dead_jobs d LEFT JOIN images i USING (image_id)
+WHERE {matching}
+GROUP BY d.service, d.error_class
+ORDER BY d.service, d.error_class;
+
+-- name: dead_jobs
+SELECT d.dead_id, d.service, d.image_id, coalesce(i.image_path, i.image_url, ''), d.body, d.attempts,
+       d.error_class, d.error, d.worker_id, d.buried_at
+FROM dead_jobs d LEFT JOIN images i USING (image_id)
+WHERE d.dead_id > %(after)s AND {matching}
+ORDER BY d.dead_id
+LIMIT %(limit)s
+FOR UPDATE OF d;
+
+-- name: dead_matching
+(%(service)s::text IS NULL OR d.service = %(service)s)
+AND (%(error_class)s::text IS NULL OR d.error_class = %(error_class)s)
+AND (%(image_id)s::bigint IS NULL OR d.image_id = %(image_id)s)
+AND (%(dead_id)s::bigint IS NULL OR d.dead_id = %(dead_id)s);
+
+-- name: delete_dead
+DELETE FROM dead_jobs WHERE dead_id = ANY (%(dead_ids)s::bigint[]);
+
+-- name: drop_dead
+-- What is dropped is not sent again by itself, and the ledger says why.
+WITH gone AS (
+    DELETE FROM dead_jobs d WHERE {matching} RETURNING d.image_id, d.service, d.error_class, d.error
+),
+skipped AS (
+    UPDATE dispatches d
+    SET state = 'skipped', last_error = 'dropped by hand; it was ' || gone.error_class || ': ' || gone.error
+    FROM gone
+    WHERE d.image_id = gone.image_id AND d.service = gone.service AND d.state = 'failed'
+)
+SELECT count(*) FROM gone;
+
+-- name: images_called
+SELECT image_id FROM images
+WHERE image_id::text = %(name)s OR image_path = %(name)s OR image_filename = %(name)s OR image_url = %(name)s
+ORDER BY (image_id::text = %(name)s) DESC, image_id
+LIMIT 11;
+
+-- name: history_image
+SELECT image_id, image_filename, image_path, image_url, image_group, width, height, image_created
+FROM images WHERE image_id = %(image_id)s;
+
+-- name: history_dispatches
+SELECT d.service, d.version, d.state, d.found, d.attempts, d.error_class, d.last_error, d.worker_id,
+       d.dispatched_at, d.settled_at, CASE WHEN r.status = 'success' THEN r.model_version END
+FROM dispatches d LEFT JOIN results r USING (image_id, service)
+WHERE d.image_id = %(image_id)s
+ORDER BY d.service, d.dispatched_at;
+
+-- name: history_replies
+SELECT service, service_types, (extract(epoch FROM result_created) * 1000000)::bigint
+FROM results WHERE image_id = %(image_id)s AND status = 'success' ORDER BY service;
+
+-- name: history_stages
+SELECT stage, seen, found, rule, made_at, worker_id, (extract(epoch FROM changed_at) * 1000000)::bigint
+FROM stages WHERE image_id = %(image_id)s ORDER BY stage;
+
+-- name: history_boxes
+SELECT count(*), count(*) FILTER (WHERE merged_data ->> 'emoji' = %(person)s)
+FROM merged_boxes WHERE image_id = %(image_id)s;
+
+-- name: history_postprocessing
+SELECT service, count(*) FILTER (WHERE status = 'success'), count(*) FILTER (WHERE status <> 'success'),
+       max(result_created), (array_agg(worker_id ORDER BY result_created DESC))[1],
+       (array_agg(data #>> '{error,message}' ORDER BY result_created DESC)
+            FILTER (WHERE status <> 'success'))[1]
+FROM postprocessing WHERE image_id = %(image_id)s GROUP BY service ORDER BY service;
+
+-- name: send_in_turn
+-- 4 is the lock space of those who send: they take turns, so that two of them never send the same.
+SELECT pg_advisory_xact_lock(4, 0);
 
 -- name: record_dispatches
--- What a worker settled since it was sent stays settled.
-INSERT INTO dispatches AS d (image_id, service, dispatched_at)
-VALUES %s
-ON CONFLICT (image_id, service) DO UPDATE
-SET state = 'queued', dispatched_at = excluded.dispatched_at, settled_at = NULL, found = NULL,
-    last_error = NULL
+-- What a worker settled since it was sent stays settled. What is asked for again is dead no more.
+WITH sent (image_id, service, version, at) AS (VALUES %s),
+alive AS (
+    DELETE FROM dead_jobs d USING sent
+    WHERE d.image_id = sent.image_id AND d.service = sent.service AND d.buried_at < sent.at
+)
+INSERT INTO dispatches AS d (image_id, service, version, dispatched_at)
+SELECT image_id, service, version, at FROM sent
+ON CONFLICT (image_id, service, version) DO UPDATE
+SET state = 'queued', dispatched_at = excluded.dispatched_at, settled_at = NULL, found = NULL, attempts = 0,
+    error_class = NULL, last_error = NULL
 WHERE d.settled_at IS NULL OR d.settled_at < excluded.dispatched_at;
 
 -- name: server_time
@@ -122,7 +285,7 @@ ON CONFLICT (content_hash) DO NOTHING
 RETURNING content_hash, image_id;
 
 -- name: publish_jobs
-INSERT INTO jobs (queue, body) VALUES %s;
+INSERT INTO jobs (queue, body, deliveries) VALUES %s;
 
 -- name: notify
 SELECT pg_notify(queue, '') FROM unnest(%(queues)s::text[]) AS queue;
@@ -137,6 +300,13 @@ SELECT nextval('job_holders');
 -- 2 is the lock space of live sessions that hold jobs.
 SELECT pg_advisory_lock(2, (%(holder)s & 2147483647)::int);
 
+-- name: be_counted
+-- 3 is the lock space of sessions that consume, by the hash of their queue's name.
+SELECT pg_advisory_lock_shared(3, hashtext(%(queue)s));
+
+-- name: be_uncounted
+SELECT pg_advisory_unlock_shared(3, hashtext(%(queue)s));
+
 -- name: free_dead_holders
 UPDATE jobs SET holder = NULL
 WHERE queue = %(queue)s AND holder IS NOT NULL
@@ -144,15 +314,6 @@ WHERE queue = %(queue)s AND holder IS NOT NULL
       SELECT l.objid::bigint FROM pg_locks l
       WHERE l.locktype = 'advisory' AND l.classid = 2 AND l.objsubid = 2
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()));
-
--- name: bury_undeliverable
-WITH dead AS (
-    DELETE FROM jobs WHERE queue = %(queue)s AND holder IS NULL AND deliveries > %(limit)s RETURNING *
-)
-INSERT INTO dead_jobs (job_id, queue, body, attempt, error, reason)
-SELECT job_id, queue, body, attempt, 'DeliveryLimit',
-       'handed out ' || deliveries || ' times and never settled: it may be killing its workers'
-FROM dead;
 
 -- name: take_jobs
 WITH next AS (
@@ -175,28 +336,29 @@ DELETE FROM jobs USING (VALUES %s) AS done (job_id, holder)
 WHERE jobs.job_id = done.job_id AND jobs.holder = done.holder;
 
 -- name: again_jobs
-UPDATE jobs SET holder = NULL, attempt = again.attempt, deliveries = 0,
+UPDATE jobs SET holder = NULL, attempt = again.attempt, deliveries = least(jobs.deliveries - 1, 1),
                 available_at = now() + again.delay * interval '1 second'
 FROM (VALUES %s) AS again (job_id, attempt, delay, holder)
 WHERE jobs.job_id = again.job_id AND jobs.holder = again.holder;
-
--- name: bury_jobs
-WITH burial (job_id, error, reason, holder) AS (VALUES %s),
-dead AS (
-    DELETE FROM jobs USING burial
-    WHERE jobs.job_id = burial.job_id AND jobs.holder = burial.holder
-    RETURNING jobs.job_id, jobs.queue, jobs.body, jobs.attempt, burial.error, burial.reason
-)
-INSERT INTO dead_jobs (job_id, queue, body, attempt, error, reason) SELECT * FROM dead;
 
 -- name: give_back
 UPDATE jobs SET holder = NULL, deliveries = deliveries - (job_id = ANY (%(untouched)s))::int
 WHERE holder = %(holder)s AND job_id = ANY (%(jobs)s);
 
--- name: queue_depths
-SELECT queue, count(*) FROM jobs
-WHERE queue = ANY (%(queues)s) AND holder IS NULL AND available_at <= now()
-GROUP BY queue;
+-- name: queue_states
+SELECT q.queue,
+       (SELECT count(*) FROM jobs j
+        WHERE j.queue = q.queue AND j.holder IS NULL AND j.available_at <= now()) AS waiting,
+       (SELECT count(*) FROM jobs j
+        WHERE j.queue = q.queue AND j.holder IS NULL AND j.available_at > now()) AS delayed,
+       (SELECT count(*) FROM pg_locks l
+        WHERE l.locktype = 'advisory' AND l.classid = 3 AND l.objsubid = 2 AND l.granted
+          AND l.objid::bigint = hashtext(q.queue)::bigint & 4294967295
+          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())) AS consumers
+FROM unnest(%(queues)s::text[]) AS q (queue);
+
+-- name: census
+SELECT body FROM jobs WHERE queue = %(queue)s;
 
 -- name: database_exists
 SELECT 1 FROM pg_database WHERE datname = %(name)s;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +16,8 @@ from windmill.core import documents, replies
 from windmill.errors import StaleBox, WindmillError
 from windmill.model import (
     ConsensusRow,
+    DeadRow,
+    DispatchRow,
     Image,
     MergedBox,
     MergedBoxesRow,
@@ -22,6 +25,8 @@ from windmill.model import (
     PostprocessingRow,
     ResultRow,
     Snapshot,
+    StageRow,
+    State,
     Status,
     StoredReply,
 )
@@ -33,6 +38,11 @@ log = logging.getLogger(__name__)
 
 RowType = TypeVar("RowType")
 _PAGE = 1000
+_ABOUT = {  # whether a postprocessing row is about a box: the key of such rows
+    True: "(merged_box_id, service) WHERE merged_box_id IS NOT NULL",
+    False: "(image_id, service) WHERE merged_box_id IS NULL",
+}
+_OVERTAKEN = "a newer version of the model has answered already"
 
 
 class PostgresStore:
@@ -41,6 +51,7 @@ class PostgresStore:
     def __init__(self, settings: Settings, worker_id: str) -> None:
         self._session = Session(settings, worker_id)
         self._worker = worker_id
+        self._versions: set[tuple[str, str]] = set()  # known to be in service_versions
 
     def save(self, outcomes: Sequence[Outcome]) -> None:
         """See `ports.Store`."""
@@ -63,34 +74,66 @@ class PostgresStore:
 
     def _write(self, cursor: Any, outcomes: Sequence[Outcome]) -> None:
         rows = [row for outcome in outcomes for row in outcome.rows]
-        self._write_results(cursor, _of(rows, ResultRow))
-        self._write_boxes(cursor, _of(rows, MergedBoxesRow))
+        self._note_versions(cursor, _of(rows, ResultRow), _of(rows, PostprocessingRow))
+        overtaken = self._write_results(cursor, _of(rows, ResultRow))
+        self._write_dispatches(cursor, _of(rows, DispatchRow), overtaken)
+        changed = self._write_boxes(cursor, _of(rows, MergedBoxesRow))
         self._write_consensus(cursor, _of(rows, ConsensusRow))
+        self._write_stages(cursor, _of(rows, StageRow), changed)
         self._write_postprocessing(cursor, _of(rows, PostprocessingRow))
+        self._write_dead(cursor, _of(rows, DeadRow))
 
-    def _write_results(self, cursor: Any, rows: Sequence[ResultRow]) -> None:
+    def _note_versions(self, cursor: Any, *rows: Sequence[ResultRow] | Sequence[PostprocessingRow]) -> None:
+        said = {(row.service, row.model_version) for some in rows for row in some if row.model_version}
+        _many(cursor, "note_versions", sorted(said - self._versions))
+        self._versions |= said
+
+    def _write_results(self, cursor: Any, rows: Sequence[ResultRow]) -> set[tuple[int, str]]:
+        """Gives image and service of each success that came too late to be written."""
         latest = _last({(row.image_id, row.service): row for row in rows})
         results = [
             (r.image_id, r.service, _clean(r.data), r.status, r.processing_time, self._worker,
-             list(r.service_types), r.bbox_format)
+             list(r.service_types), r.bbox_format, r.model_version)
             for r in latest
         ]  # fmt: skip
-        _many(cursor, "save_results", results, "(%s, %s, %s::jsonb, %s, %s, %s, %s::text[], %s)")
-        dispatches = [
-            (r.image_id, r.service, "done" if r.status is Status.SUCCESS else "failed", r.found, r.error)
-            for r in latest
-        ]
-        _many(cursor, "settle_dispatches", dispatches, "(%s, %s, %s, %s, %s, now())")
+        template = "(%s, %s, %s::jsonb, %s, %s, %s, %s::text[], %s, %s)"
+        written = _many(cursor, "save_results", results, template, fetch=True)
+        successes = {(row.image_id, row.service) for row in latest if row.status is Status.SUCCESS}
+        return successes - set(written)
 
-    def _write_boxes(self, cursor: Any, rows: Sequence[MergedBoxesRow]) -> None:
+    def _write_dispatches(
+        self, cursor: Any, rows: Sequence[DispatchRow], overtaken: set[tuple[int, str]]
+    ) -> None:
+        latest = [
+            replace(row, state=State.SKIPPED, found=None, error=_OVERTAKEN)
+            if (row.image_id, row.service) in overtaken
+            else row
+            for row in _last({(row.image_id, row.service, row.version): row for row in rows})
+        ]
+        if latest:
+            columns = {
+                "image_ids": [row.image_id for row in latest],
+                "services": [row.service for row in latest],
+                "versions": [row.version for row in latest],
+                "states": [row.state for row in latest],
+                "attempts": [int(row.attempted) for row in latest],
+                "found": [row.found for row in latest],
+                "error_classes": [row.error_class for row in latest],
+                "errors": [row.error and row.error.replace("\0", "\ufffd") for row in latest],
+            }
+            cursor.execute(query("settle_dispatches"), {**columns, "worker": self._worker})
+
+    def _write_boxes(self, cursor: Any, rows: Sequence[MergedBoxesRow]) -> set[int]:
+        """Gives the images whose boxes are others now."""
         kept = [(row.image_id, [box.key for box in row.boxes]) for row in rows]
-        _many(cursor, "delete_other_boxes", kept, "(%s::bigint, %s::text[])")
+        deleted = _many(cursor, "delete_other_boxes", kept, "(%s::bigint, %s::text[])", fetch=True)
         boxes = [
             (row.image_id, box.key, list(box.source_result_ids), documents.merged_box(box), self._worker)
             for row in rows
             for box in row.boxes
         ]
-        _many(cursor, "save_boxes", boxes, "(%s, %s, %s::bigint[], %s::jsonb, %s)")
+        saved = _many(cursor, "save_boxes", boxes, "(%s, %s, %s::bigint[], %s::jsonb, %s)", fetch=True)
+        return {image_id for (image_id,) in (*deleted, *saved)}
 
     def _write_consensus(self, cursor: Any, rows: Sequence[ConsensusRow]) -> None:
         values = [
@@ -99,17 +142,35 @@ class PostgresStore:
         ]
         _many(cursor, "save_consensus", values, "(%s, %s::jsonb, %s, %s)")
 
+    def _write_stages(self, cursor: Any, rows: Sequence[StageRow], changed: set[int]) -> None:
+        values = [
+            (row.image_id, row.stage, json.dumps(row.seen), row.found, row.rule, self._worker)
+            for row in _last({(row.image_id, row.stage): row for row in rows})
+        ]
+        _many(cursor, "save_stages", values, "(%s, %s, %s::jsonb, %s, %s, %s)")
+        if changed:
+            cursor.execute(query("mark_changed"), {"stage": catalog.MERGER, "image_ids": list(changed)})
+
+    def _write_dead(self, cursor: Any, rows: Sequence[DeadRow]) -> None:
+        values = [
+            (row.service, row.image_id, row.body, row.attempts, row.error_class,
+             row.error.replace("\0", "\ufffd"), self._worker)
+            for row in _last({(row.service, row.body): row for row in rows})
+        ]  # fmt: skip
+        _many(cursor, "bury", values)
+
     def _write_postprocessing(self, cursor: Any, rows: Sequence[PostprocessingRow]) -> None:
-        latest = _last({(row.image_id, row.box_key, row.service): row for row in rows})
+        latest = _last({(row.image_id, row.box_key or "", row.service): row for row in rows})
         boxes = _box_ids(cursor, [row for row in latest if row.box_key is not None])
-        for name, wanted in (("save_box_postprocessing", True), ("save_image_postprocessing", False)):
+        for about_box, target in _ABOUT.items():
             values = [
                 (row.image_id, boxes.get((row.image_id, row.box_key)), row.service, _clean(row.data),
-                 row.status, self._worker)
+                 row.status, self._worker, row.model_version)
                 for row in latest
-                if (row.box_key is not None) is wanted
+                if (row.box_key is not None) is about_box
             ]  # fmt: skip
-            _many(cursor, name, values, "(%s, %s, %s, %s::jsonb, %s, %s)")
+            statement = query("save_postprocessing").format(target=target)
+            _run(cursor, statement, values, "(%s, %s, %s, %s::jsonb, %s, %s, %s)")
 
 
 def _of(rows: Iterable[Any], kind: type[RowType]) -> list[RowType]:
@@ -118,12 +179,32 @@ def _of(rows: Iterable[Any], kind: type[RowType]) -> list[RowType]:
 
 def _last(rows: Mapping[Any, RowType]) -> list[RowType]:
     """One row a key, in an order that two workers share, so that they cannot deadlock."""
-    return [rows[key] for key in sorted(rows, key=repr)]
+    return [rows[key] for key in sorted(rows)]
 
 
-def _many(cursor: Any, name: str, rows: Sequence[tuple[Any, ...]], template: str) -> None:
-    if rows:
-        execute_values(cursor, query(name), rows, template, page_size=_PAGE)
+def _many(
+    cursor: Any,
+    name: str,
+    rows: Sequence[tuple[Any, ...]],
+    template: str | None = None,
+    *,
+    fetch: bool = False,
+) -> list[tuple[Any, ...]]:
+    """Sends all rows in one statement; gives what it returns, if asked to."""
+    return _run(cursor, query(name), rows, template, fetch=fetch)
+
+
+def _run(
+    cursor: Any,
+    statement: str,
+    rows: Sequence[tuple[Any, ...]],
+    template: str | None,
+    *,
+    fetch: bool = False,
+) -> list[tuple[Any, ...]]:
+    if not rows:
+        return []
+    return execute_values(cursor, statement, rows, template, page_size=_PAGE, fetch=fetch) or []
 
 
 def _clean(document: str) -> str:
@@ -136,14 +217,7 @@ def _box_ids(cursor: Any, rows: Sequence[PostprocessingRow]) -> dict[tuple[int, 
     wanted = {(row.image_id, row.box_key) for row in rows}
     if not wanted:
         return {}
-    found = execute_values(
-        cursor,
-        query("box_ids"),
-        sorted(wanted, key=repr),
-        "(%s::bigint, %s::text)",
-        page_size=_PAGE,
-        fetch=True,
-    )
+    found = _many(cursor, "box_ids", sorted(wanted, key=repr), "(%s::bigint, %s::text)", fetch=True)
     ids: dict[tuple[int, str | None], int] = {(image, key): merged_id for image, key, merged_id in found}
     for image_id, key in wanted - ids.keys():
         raise StaleBox(f"image {image_id}: box {key} was replaced meanwhile")
@@ -155,8 +229,11 @@ def _box_ids(cursor: Any, rows: Sequence[PostprocessingRow]) -> dict[tuple[int, 
 
 def _snapshots(cursor: Any, image_ids: Sequence[int]) -> list[Snapshot]:
     ids = {"image_ids": list(image_ids)}
-    cursor.execute(query("snapshot_images"), ids)
-    images = [Image(image_id=image, path=path, url=url) for image, path, url in cursor.fetchall()]
+    cursor.execute(query("snapshot_images"), {**ids, "merger": catalog.MERGER})
+    images = [
+        (Image(image_id=image, path=path, url=url), changed)
+        for image, path, url, changed in cursor.fetchall()
+    ]
     cursor.execute(query("snapshot_replies"), ids)
     spoken = _group(cursor.fetchall(), _stored_reply)
     cursor.execute(query("snapshot_boxes"), ids)
@@ -169,8 +246,9 @@ def _snapshots(cursor: Any, image_ids: Sequence[int]) -> list[Snapshot]:
             replies=tuple(spoken[image.image_id]),
             boxes=tuple(boxes[image.image_id]),
             postprocessed=frozenset(pair for pairs in served[image.image_id] for pair in pairs),
+            boxes_changed=changed,
         )
-        for image in images
+        for image, changed in images
     ]
 
 

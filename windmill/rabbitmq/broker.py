@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Self
 
 from windmill import catalog
 from windmill.core import wire
-from windmill.model import Dispatch
+from windmill.model import Dispatch, QueueState
+from windmill.rabbitmq import topology
+from windmill.rabbitmq.census import Census
 from windmill.rabbitmq.consuming import RabbitConsumer
-from windmill.rabbitmq.declaring import Declarer, depths
+from windmill.rabbitmq.declaring import Declarer, counts
 from windmill.rabbitmq.link import Link
-from windmill.rabbitmq.publishing import Message, Sender
+from windmill.rabbitmq.publishing import Message, Patience, Sender
+from windmill.rabbitmq.subscription import REDELIVERED
 from windmill.settings import Settings
 
 
@@ -37,11 +42,14 @@ class RabbitMQ:
         self._sender = Sender(link, self._declarer)
         self._consumers: list[RabbitConsumer] = []
 
-    def publish(self, dispatches: Sequence[Dispatch]) -> None:
+    def publish(
+        self, dispatches: Sequence[Dispatch], *, doubtful: bool = False, stop: threading.Event | None = None
+    ) -> None:
         """See `ports.Publisher`."""
-        messages = [_message(dispatch) for dispatch in dispatches if dispatch.services]
+        headers: dict[str, object] = {REDELIVERED: 1} if doubtful else {}
+        messages = [_message(dispatch, headers) for dispatch in dispatches if dispatch.services]
         if messages:
-            self._sender.send(messages)
+            self._sender.send(messages, Patience(alarm=math.inf, stop=stop))
 
     def consumer(self, service: str, prefetch: int) -> RabbitConsumer:
         """A consumer of the queue of `service` with at most `prefetch` deliveries unsettled at a time."""
@@ -51,10 +59,16 @@ class RabbitMQ:
         self._consumers.append(consumer)
         return consumer
 
-    def queue_depths(self, services: Iterable[str]) -> dict[str, int]:
-        """Jobs that wait in the queue of each service; 0 where none was ever sent. Raises `BrokerError`."""
+    def queue_states(self, services: Iterable[str]) -> dict[str, QueueState]:
+        """See `ports.Broker`."""
         names = tuple(services)
-        return dict(zip(names, depths(self._link, [catalog.queue(name) for name in names]), strict=True))
+        queues = [queue for name in names for queue in topology.queues(name)]
+        found = counts(self._link, queues)
+        return {name: _state(name, found) for name in names}
+
+    def census(self, service: str) -> Iterator[bytes]:
+        """See `ports.Broker`. What a worker has in hand is not among them."""
+        return Census(self._link, self._declarer, self._sender).bodies(service)
 
     def close(self) -> None:
         """Closes the consumers and the connection, within a few seconds. Safe to call twice."""
@@ -69,6 +83,13 @@ class RabbitMQ:
         self.close()
 
 
-def _message(dispatch: Dispatch) -> Message:
+def _message(dispatch: Dispatch, headers: Mapping[str, object]) -> Message:
     targets = tuple((service, catalog.queue(service)) for service in dict.fromkeys(dispatch.services))
-    return Message(targets=targets, body=wire.encode(dispatch.job))
+    return Message(targets=targets, body=wire.encode(dispatch.job), headers=headers)
+
+
+def _state(service: str, found: Mapping[str, tuple[int, int]]) -> QueueState:
+    waiting, consumers = found[catalog.queue(service)]
+    undeliverable, _ = found[catalog.dead_queue(service)]
+    delayed = sum(found[queue][0] for queue in topology.retry_queues(service))
+    return QueueState(waiting=waiting + undeliverable, delayed=delayed, consumers=consumers)

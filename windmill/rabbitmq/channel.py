@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent import futures
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from functools import partial
@@ -47,6 +48,10 @@ class Reply:
         """No answer, for this reason."""
         if not self._future.done():
             self._future.set_exception(error)
+
+    def settled_within(self, timeout: float) -> bool:
+        """Waits up to `timeout` seconds; whether it has been answered or has failed."""
+        return bool(futures.wait([self._future], timeout).done)
 
     def wait(self, timeout: float) -> Any:
         """The answer. Raises the failure, or `BrokerError` after `timeout` seconds."""
@@ -108,8 +113,12 @@ class Channel:
 
     def close(self) -> None:
         """Closes the channel; what was delivered on it and not acked goes back to its queue."""
-        self.tell(lambda raw: raw.close())
+        self.abandon()
         self.gone.wait(CLOSE_TIMEOUT)
+
+    def abandon(self) -> None:
+        """Closes the channel without waiting for it."""
+        self.tell(lambda raw: raw.close())
 
     def on_close(self, _: object, reason: BaseException | None) -> None:
         """pika's callback; on the link's thread."""

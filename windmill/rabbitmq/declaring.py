@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from windmill.errors import BrokerError, ConfigError
 from windmill.rabbitmq import topology
-from windmill.rabbitmq.channel import ChannelLost, Reply
+from windmill.rabbitmq.channel import ChannelLost, Question, Reply
 from windmill.rabbitmq.link import Link
 
 PATIENCE = 15.0  # seconds to wait for the connection before an operation fails
@@ -61,23 +61,28 @@ class Declarer:
             channel.close()
 
 
-def depths(link: Link, queues: Sequence[str]) -> list[int]:
-    """Messages that wait in each queue; 0 for one that nobody has declared. Raises `BrokerError`."""
-    found = []
+def counts(link: Link, queues: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Of each queue the messages that wait and the consumers; 0 where nobody has declared it.
+
+    Raises `BrokerError`.
+    """
+    found = {}
     channel = link.channel(0)
     for queue in queues:
         try:
-            found.append(channel.ask(_passive(queue)).method.message_count)
+            state = channel.ask(passive(queue)).method
+            found[queue] = (state.message_count, state.consumer_count)
         except ChannelLost as exc:
             if exc.code != MISSING:
                 raise
-            found.append(0)
+            found[queue] = (0, 0)
             channel = link.channel(0)
     channel.close()
     return found
 
 
-def _passive(queue: str) -> Any:
+def passive(queue: str) -> Question:
+    """Asks how a queue is, without making it."""
     return lambda raw, reply: raw.queue_declare(queue, passive=True, callback=reply.give)
 
 

@@ -67,6 +67,7 @@ class Link:
         _quiet_pika()
         self.settings = settings
         self.generation = 0  # counts connections
+        self.blocked = False  # by an alarm: the broker reads nothing from this connection for now
         self._parameters = parameters.parameters(settings, name)
         self._loop = IOLoop()
         self._connection: CorkedConnection | None = None
@@ -99,6 +100,11 @@ class Link:
         """Like `wait_open`, and raises `BrokerError` when it is not there."""
         if not self.wait_open(patience):
             raise BrokerError(f"no connection to RabbitMQ at {parameters.address(self.settings)}")
+
+    def wait_unblocked(self, patience: float) -> bool:
+        """Waits up to `patience` seconds for the end of an alarm; whether there is none."""
+        with self._state:
+            return self._state.wait_for(lambda: not self.blocked, patience)
 
     def channel(self, patience: float) -> Channel:
         """A new channel, after waiting at most `patience` seconds for the connection. Raises like that."""
@@ -139,7 +145,8 @@ class Link:
             self._loop.start()
         finally:
             with self._state:
-                self._open, self._ended, self._tried = False, True, True
+                self._open = self.blocked = False
+                self._ended = self._tried = True
                 self._state.notify_all()
             for channel in tuple(self._channels):
                 channel.on_close(None, None)
@@ -195,7 +202,8 @@ class Link:
 
     def _on_close(self, _: object, error: BaseException) -> None:
         with self._state:
-            self._open = False
+            self._open = self.blocked = False
+            self._state.notify_all()
         if self._closing:
             self._end()
             return
@@ -212,13 +220,20 @@ class Link:
 
     def _on_blocked(self, _: object, frame: Any) -> None:
         log.warning(
-            "RabbitMQ at %s takes no messages for now: %s",
+            "RabbitMQ at %s takes no messages for now, waiting: %s",
             parameters.address(self.settings),
             frame.method.reason,
         )
+        self._set_blocked(True)
 
     def _on_unblocked(self, *_: object) -> None:
         log.info("RabbitMQ at %s takes messages again", parameters.address(self.settings))
+        self._set_blocked(False)
+
+    def _set_blocked(self, blocked: bool) -> None:
+        with self._state:
+            self.blocked = blocked
+            self._state.notify_all()
 
     def _shut(self) -> None:
         if self._timer is not None:

@@ -10,8 +10,7 @@ import pika.exceptions
 from windmill.errors import BrokerError, ConfigError
 from windmill.settings import Settings
 
-HEARTBEAT = 30  # seconds; a peer that is silent for two of them is gone
-BLOCKED_TIMEOUT = 300.0  # seconds that the broker may refuse publishes (disk or memory alarm)
+HEARTBEAT = 15  # seconds; a peer that is silent for twice as long is gone
 
 
 def parameters(settings: Settings, name: str) -> pika.ConnectionParameters:
@@ -24,7 +23,6 @@ def parameters(settings: Settings, name: str) -> pika.ConnectionParameters:
         ssl_options=_ssl_options(settings) if settings.queue_ssl else None,
         client_properties={"connection_name": name},
         heartbeat=HEARTBEAT,
-        blocked_connection_timeout=BLOCKED_TIMEOUT,
         socket_timeout=5.0,
         stack_timeout=15.0,
     )

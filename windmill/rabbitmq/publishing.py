@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,15 +19,57 @@ from windmill.rabbitmq.link import Link
 
 WINDOW = 200  # messages in one write; two windows may lack their confirms at a time
 CONFIRM_TIMEOUT = 60.0  # seconds for a window; a quorum queue without a majority confirms nothing
+_LOOK = 0.2  # seconds between looks at an alarm and at the stop signal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One body for one queue or more: RabbitMQ copies it by the `CC` header."""
+    """One body for one queue or more: RabbitMQ copies it by the `CC` header.
+
+    `lifetime` is in seconds; a retry queue passes a message on after that, or after its own step.
+    """
 
     targets: tuple[Target, ...]
     body: bytes
-    headers: Mapping[str, str | int] = field(default_factory=dict)
+    headers: Mapping[str, object] = field(default_factory=dict)
+    lifetime: float | None = None
+
+
+class Patience:
+    """How long a sender waits: `confirm` seconds for each window, and `alarm` seconds while the broker takes
+    no messages, or until `stop` is set. What is behind an alarm is not lost, so it is not sent again."""
+
+    def __init__(
+        self,
+        *,
+        confirm: float | None = None,
+        alarm: float | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self._confirm = CONFIRM_TIMEOUT if confirm is None else confirm
+        self._alarm = self._confirm if alarm is None else alarm
+        self._stop = stop or threading.Event()
+
+    def wait_while_blocked(self, link: Link) -> None:
+        """Returns once the broker takes messages. Raises `BrokerError`."""
+        deadline = time.monotonic() + self._alarm
+        while not link.wait_unblocked(_LOOK):
+            self._check(deadline)
+
+    def await_confirms(self, link: Link, window: Reply) -> None:
+        """Returns once `window` is confirmed; the clock of the confirms stands still during an alarm."""
+        deadline = time.monotonic() + self._confirm
+        while not window.settled_within(_LOOK):
+            if link.blocked:
+                self.wait_while_blocked(link)
+                deadline = time.monotonic() + self._confirm
+            elif time.monotonic() > deadline:
+                raise BrokerError(f"RabbitMQ did not confirm messages for {self._confirm:g} s")
+        window.wait(0)
+
+    def _check(self, deadline: float) -> None:
+        if self._stop.is_set() or time.monotonic() > deadline:
+            raise BrokerError("RabbitMQ takes no messages for now: it is short of memory or disk")
 
 
 class Sender:
@@ -37,22 +81,23 @@ class Sender:
         self._lock = threading.Lock()
         self._confirms: _Confirms | None = None
 
-    def send(self, messages: Sequence[Message], timeout: float = CONFIRM_TIMEOUT) -> None:
+    def send(self, messages: Sequence[Message], patience: Patience | None = None) -> None:
         """Returns once the broker has confirmed all. Raises `BrokerError`, or `ConfigError`.
 
-        `timeout`, in seconds, is for each window. The channel is there before the queues are declared, so
-        that a broker that restarts empty in between fails the publish: a copy to a queue that does not
-        exist is confirmed, and lost.
+        The channel is there before the queues are declared, so that a broker that restarts empty in between
+        fails the publish: a copy to a queue that does not exist is confirmed, and lost.
         """
+        patience = patience or Patience()
+        patience.wait_while_blocked(self._link)
         confirms = self._ready()
         self._declarer.ensure({target for message in messages for target in message.targets})
         flying: deque[Reply] = deque()
         for start in range(0, len(messages), WINDOW):
             flying.append(confirms.post(messages[start : start + WINDOW]))
             if len(flying) > 1:
-                flying.popleft().wait(timeout)
+                patience.await_confirms(self._link, flying.popleft())
         for window in flying:
-            window.wait(timeout)
+            patience.await_confirms(self._link, window)
 
     def _ready(self) -> _Confirms:
         with self._lock:
@@ -85,9 +130,8 @@ class _Confirms:
             for message in messages:
                 self._tag += 1
                 self._missing[self._tag] = window
-                (_, queue), *copies = message.targets
-                properties = _properties(message.headers, [name for _, name in copies])
-                raw.basic_publish("", queue, message.body, properties, mandatory=True)
+                queue = message.targets[0][1]
+                raw.basic_publish("", queue, message.body, _properties(message), mandatory=True)
 
     def _on_confirm(self, frame: Any) -> None:
         accepted = isinstance(frame.method, pika.spec.Basic.Ack)
@@ -121,6 +165,11 @@ class _Window:
     reply: Reply
 
 
-def _properties(headers: Mapping[str, str | int], copies: Sequence[str]) -> Any:
-    table = {**headers, "CC": list(copies)} if copies else dict(headers)
-    return pika.BasicProperties(headers=table, delivery_mode=2, content_type="application/json")
+def _properties(message: Message) -> Any:
+    copies = [queue for _, queue in message.targets[1:]]
+    return pika.BasicProperties(
+        headers={**message.headers, "CC": copies} if copies else dict(message.headers),
+        delivery_mode=2,
+        content_type="application/json",
+        expiration=None if message.lifetime is None else str(math.ceil(message.lifetime * 1000)),
+    )

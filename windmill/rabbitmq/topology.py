@@ -31,6 +31,11 @@ def queues(service: str) -> dict[str, Arguments]:
     return found
 
 
+def retry_queues(service: str) -> dict[str, int]:
+    """The queues of `service` that hold failed jobs, each with its step in seconds."""
+    return {catalog.retry_queue(service, step): step for step in DELAY_STEPS}
+
+
 def standing(service: str) -> tuple[str, ...]:
     """The queues that must exist before the first message; a retry queue can wait for the first failure."""
     return (catalog.dead_queue(service), catalog.queue(service))

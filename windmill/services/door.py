@@ -8,15 +8,17 @@ import numpy as np
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
+from windmill.addresses import WebAddresses
 from windmill.errors import ImageError, ImageTooLargeError
-from windmill.images import ImageFiles, read_file
-from windmill.services.addresses import read_public
+from windmill.files import read_file
+from windmill.images import ImageFiles
 from windmill.services.base import Photo
 from windmill.settings import Settings
 
 MOST_BYTES = 32_000_000
 _OVERHEAD = 10_000  # bytes that a multipart body may have beside its file
 _NO_IMAGE = "no image: POST it as multipart field `file`"
+_WEB = WebAddresses(patience=30)  # seconds: somebody waits for the answer
 _FILES = ImageFiles(Settings(max_image_mb=MOST_BYTES / 1e6, max_image_megapixels=50))
 
 
@@ -27,7 +29,7 @@ def photo(name: str, data: bytes) -> Photo:
 
 def from_url(url: str) -> bytes:
     """The bytes at a public http or https address. Raises `ImageError`."""
-    return read_public(url, MOST_BYTES)
+    return _WEB.read(url, MOST_BYTES)
 
 
 def from_path(text: str, root: Path | None) -> bytes:

@@ -1,0 +1,78 @@
+"""Image files on disk: regular ones, below IMAGE_ROOTS, of a bounded size."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from windmill.errors import ImageError, ImageTooLargeError
+
+_REMEDIES: Mapping[type[OSError], str] = {
+    FileNotFoundError: "; is it on this machine too?",
+    PermissionError: "; may this user read it?",
+}
+_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe that came in the file's place is not waited for
+
+
+def read_file(path: Path, most: int, roots: Sequence[Path] = ()) -> bytes:
+    """The bytes of a regular file of at most `most` bytes, below one of `roots`. Raises `ImageError`."""
+    with _naming(path):
+        if roots:
+            _check_place(path, os.path.realpath(path), roots)  # not even looked at elsewhere
+        _check_kind(path, path.stat(), most)  # not even opened: to open some devices does something
+        with os.fdopen(os.open(path, _OPEN), "rb") as file:
+            _check_kind(path, os.fstat(file.fileno()), most)
+            if roots:
+                _check_place(path, _opened(path, file.fileno()), roots)
+            data = file.read(most + 1)
+    return sized(str(path), data, most)
+
+
+def sized(name: str, data: bytes, most: int) -> bytes:
+    """`data`, which is something, and not too much. Raises `ImageError`."""
+    if not data:
+        raise ImageError(f"{name}: the file is empty")
+    if len(data) > most:
+        raise _too_large(name, most)
+    return data
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        remedy = _REMEDIES.get(type(exc), "")
+        raise ImageError(f"{path}: cannot read it: {exc.strerror}{remedy}") from exc
+    except ValueError as exc:  # a NUL or half a surrogate pair
+        raise ImageError(f"{str(path)!r:.200}: no file can be called that: {exc}") from exc
+
+
+def _check_kind(path: Path, about: os.stat_result, most: int) -> None:
+    if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
+        raise ImageError(f"{path}: not a file but a pipe, a socket or a device")  # may be read for ever
+    if about.st_size > most:
+        raise _too_large(str(path), most)
+
+
+def _opened(path: Path, descriptor: int) -> str:
+    """Where the file lies that is open, whatever its name leads to by now."""
+    try:
+        return str(Path(f"/proc/self/fd/{descriptor}").readlink())
+    except FileNotFoundError:  # no Linux: the same file as the one that was opened, or none
+        real = os.path.realpath(path)
+        if not os.path.samestat(Path(real).lstat(), os.fstat(descriptor)):
+            raise ImageError(f"{path}: replaced while it was opened") from None
+        return real
+
+
+def _check_place(path: Path, real: str, roots: Sequence[Path]) -> None:
+    if not any(Path(real).is_relative_to(os.path.realpath(root)) for root in roots):
+        raise ImageError(f"{path}: not below a folder of IMAGE_ROOTS once links are resolved")
+
+
+def _too_large(name: str, most: int) -> ImageTooLargeError:
+    return ImageTooLargeError(f"{name}: the file is larger than {most / 1e6:g} MB (MAX_IMAGE_MB)")

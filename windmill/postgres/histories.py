@@ -1,0 +1,79 @@
+"""The history of one image, from all tables that speak of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from windmill.core.emoji import PERSON
+from windmill.errors import ConfigError
+from windmill.history import Asked, History, Looked, Made
+from windmill.postgres.connection import Session
+from windmill.postgres.queries import query
+from windmill.settings import Settings
+
+
+class PostgresHistories:
+    """A `ports.Histories`."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        self._session = Session(settings, name)
+
+    def find(self, name: str) -> Sequence[int]:
+        """See `ports.Histories`."""
+        with self._session.transaction() as cursor:
+            cursor.execute(query("images_called"), {"name": name})
+            return [image_id for (image_id,) in cursor.fetchall()]
+
+    def of(self, image_id: int) -> History:
+        """See `ports.Histories`."""
+        with self._session.transaction() as cursor:
+            image = _rows(cursor, "history_image", image_id)
+            if not image:
+                raise ConfigError(f"image {image_id} is not in the database")
+            boxes, people = _rows(cursor, "history_boxes", image_id)[0]
+            _, filename, path, url, group, width, height, admitted = image[0]
+            return History(
+                image_id=image_id,
+                filename=filename,
+                path=path,
+                url=url,
+                group=group,
+                width=width,
+                height=height,
+                admitted=admitted,
+                asked=tuple(_asked(*row) for row in _rows(cursor, "history_dispatches", image_id)),
+                replies=tuple(
+                    (service, tuple(types or ()), time)
+                    for service, types, time in _rows(cursor, "history_replies", image_id)
+                ),
+                made=tuple(_made(*row) for row in _rows(cursor, "history_stages", image_id)),
+                boxes=boxes,
+                people=people,
+                looked=tuple(_looked(*row) for row in _rows(cursor, "history_postprocessing", image_id)),
+            )
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._session.close()
+
+
+def _rows(cursor: Any, name: str, image_id: int) -> list[Any]:
+    cursor.execute(query(name), {"image_id": image_id, "person": PERSON})
+    return list(cursor.fetchall())
+
+
+def _asked(*row: Any) -> Asked:
+    names = ("service", "version", "state", "found", "attempts", "error_class", "error", "worker_id",
+             "dispatched_at", "settled_at", "answered")  # fmt: skip
+    return Asked(**dict(zip(names, row, strict=True)))
+
+
+def _made(*row: Any) -> Made:
+    names = ("stage", "seen", "found", "rule", "made_at", "worker_id", "changed")
+    return Made(**dict(zip(names, row, strict=True)))
+
+
+def _looked(*row: Any) -> Looked:
+    names = ("service", "done", "failed", "latest", "worker_id", "error")
+    return Looked(**dict(zip(names, row, strict=True)))
