@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test lint types bench docs clean
+.PHONY: help venv demo test lint types bench chaos docs clean
 
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -33,6 +33,10 @@ types: .venv/.dev  ## checks types
 
 bench: .venv/.dev  ## measures the pipeline
 	$(BIN)/python -m bench.pipeline
+
+chaos: .venv/.dev  ## kills, cuts and breaks what a run depends on, and counts what is lost (docs/reliability.md)
+	sh tests/servers/install.sh
+	$(BIN)/python -m chaos
 
 docs: .venv/.dev  ## checks that the documents say what the code does
 	$(BIN)/python -m pytest -q tests/test_docs.py

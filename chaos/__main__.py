@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from chaos.cases import CASES, Case
-from chaos.report import show, write_document
+from chaos.report import show, versions, write_document
 from chaos.running import Harness, Line, as_json, pairs
 from chaos.site import BROKERS, opened
 
@@ -23,11 +23,12 @@ def main() -> int:
     if args.list:
         sys.stdout.write("".join(f"{case.name:<28}{case.does}\n" for case in CASES))
         return 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: in good order
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs ignore the first
+        signal.signal(number, signal.default_int_handler)
     brokers = BROKERS if args.broker == "both" else (args.broker,)
     chosen = [case for case in CASES if not args.only or case.name in args.only]
     try:
-        lines = run(chosen, brokers, images=args.images, hold=args.hold)
+        lines, site = run(chosen, brokers, images=args.images, hold=args.hold)
     except KeyboardInterrupt:
         sys.stderr.write("chaos: interrupted; everything it started has ended\n")
         return 130
@@ -36,12 +37,12 @@ def main() -> int:
     else:
         show(lines)
     if args.document:
-        write_document(lines, images=args.images, hold=args.hold)
+        write_document(lines, images=args.images, hold=args.hold, site=site)
     return 0 if all(line.good for line in lines) else 1
 
 
-def run(cases: Sequence[Case], brokers: Sequence[str], *, images: int, hold: float) -> list[Line]:
-    """All lines of the table, with a word about each on standard error as it comes."""
+def run(cases: Sequence[Case], brokers: Sequence[str], *, images: int, hold: float) -> tuple[list[Line], str]:
+    """All lines of the table, with a word about each on standard error as it comes; and what they ran on."""
     lines = []
     todo = list(pairs(cases, brokers))
     with opened(images) as site:
@@ -53,7 +54,7 @@ def run(cases: Sequence[Case], brokers: Sequence[str], *, images: int, hold: flo
             sys.stderr.write(f"{'good' if line.good else 'BAD'}, {line.seconds:g} s {line.note}\n")
             sys.stderr.writelines(f"    {example}\n" for example in line.examples)
             lines.append(line)
-    return lines
+        return lines, versions(site)
 
 
 def _arguments() -> argparse.Namespace:

@@ -106,6 +106,7 @@ CASES: tuple[Case, ...] = (
         does="RabbitMQ is killed with -9 and started.",
         brokers=(RABBITMQ,),
         disturb=do.kill_rabbitmq,
+        pace=0.5,
     ),
     Case(
         name="rabbitmq-wiped",

@@ -60,6 +60,11 @@ class Site:
             self._mariadb = self._stack.enter_context(MariaDB())
         return self._mariadb
 
+    def versions(self) -> str:
+        """Of the servers that ran."""
+        servers = [("RabbitMQ", self._rabbitmq), ("PostgreSQL", self.postgres), ("MariaDB", self._mariadb)]
+        return ", ".join(f"{name} {server.version()}" for name, server in servers if server is not None)
+
     def tell(self, **order: Any) -> None:
         """Has the fake services behave otherwise; see `chaos.services`."""
         self._ask("POST", json.dumps(order))

@@ -18,7 +18,7 @@ from chaos.site import ASKED, RABBITMQ, ROOT, WORKERS, Site, waiting
 from chaos.tables import Difference, Expected, Tables
 from tests.waiting import until
 
-_LOOK = 0.1  # seconds between looks
+_LOOK = 0.25  # seconds between looks
 _STARTS = 60.0  # seconds for work to begin
 _QUIET = 15.0  # seconds without any change, and no job in any queue, after which what is missing is lost
 _LONGEST_PAUSE = 100.0  # the same while jobs wait: for their next attempt, or for a lost connection's end

@@ -18,7 +18,7 @@ from windmill.model import Dispatch, Job, Outcome
 from windmill.postgres.broker import PostgresBroker
 from windmill.rabbitmq import RabbitMQ
 
-Publish = Callable[[Any, Sequence[Dispatch]], None]
+Publish = Callable[..., None]
 
 
 def crash() -> None:
@@ -55,7 +55,7 @@ def _publishing(change: Callable[[Sequence[Dispatch]], list[Dispatch]]) -> None:
 
 
 def _wrap(broker: Any, publish: Publish, change: Callable[[Sequence[Dispatch]], list[Dispatch]]) -> None:
-    broker.publish = lambda self, dispatches: publish(self, change(dispatches))
+    broker.publish = lambda self, dispatches, **how: publish(self, change(dispatches), **how)
 
 
 HOW: Mapping[str, Callable[[], None]] = {"crash": crash, "twice": twice, "shuffle": shuffle}

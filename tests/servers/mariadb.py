@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import subprocess
 
 import mysql.connector
 
@@ -85,6 +86,11 @@ class MariaDB(Server):
                 cursor.execute(statement)
         finally:
             connection.close()
+
+    def version(self) -> str:
+        """From its binary: a case may have killed the server."""
+        said = subprocess.run([str(self._binary), "--version"], capture_output=True, text=True, check=True)
+        return said.stdout.split("Ver ")[1].split("-")[0]
 
     def new_database(self) -> str:
         """Creates a database and gives its name."""

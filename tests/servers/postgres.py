@@ -86,6 +86,12 @@ class Postgres(Server):
         finally:
             connection.close()
 
+    def version(self) -> str:
+        """As the server says it, without what it was built with."""
+        with contextlib.closing(self.connect("postgres")) as connection, connection.cursor() as cursor:
+            cursor.execute("SHOW server_version")
+            return str(cursor.fetchone()[0]).split()[0]
+
     def new_database(self, template: str = "template1") -> str:
         """Creates a database and gives its name."""
         name = f"test_{next(self._names)}"

@@ -102,6 +102,11 @@ class RabbitMQ(Server):
         """Runs `rabbitmqctl`."""
         self.once(str(find("rabbitmqctl", *_BINARIES)), "-n", self._node, *words)
 
+    def version(self) -> str:
+        """As the server says it to a client."""
+        with contextlib.closing(self.connect()) as connection:
+            return str(connection._impl.server_properties["version"])  # pika has no public name for it
+
     def new_vhost(self) -> str:
         """Creates a vhost and gives its name."""
         name = f"test_{next(self._names)}"
