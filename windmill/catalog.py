@@ -48,10 +48,6 @@ class Service:
     def queue(self) -> str:
         return queue(self.name)
 
-    @property
-    def health_url(self) -> str:
-        return f"http://{self.host}:{self.port}/health"
-
 
 @dataclass(frozen=True, slots=True)
 class Catalog:

@@ -174,6 +174,7 @@ def _work(
     caller = HttpService(
         service,
         timeout=service.timeout or settings.request_timeout,
+        most=round(settings.max_reply_mb * 2**20),
         concurrency=_concurrency(service, settings),
     )
     looking = HANDLERS.get(service.name, _analyze)(service, images(settings), caller)

@@ -66,7 +66,7 @@ def _contract(service: Service, body: bytes) -> Iterator[None]:
         yield
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         message = f"{service.name}: reply is off the contract: {exc!r}"
-        raise BadReply(message, service=service.name, body=_start(body)) from exc
+        raise BadReply(message, service=service.name, body=beginning(body)) from exc
 
 
 def _decode(service: Service, body: bytes) -> Any:
@@ -77,7 +77,7 @@ def _decode(service: Service, body: bytes) -> Any:
         raise BadReply(
             f"{service.name}: reply is {what}: is {service.url} the service's endpoint?",
             service=service.name,
-            body=_start(body),
+            body=beginning(body),
         ) from exc
 
 
@@ -154,5 +154,6 @@ def _text(value: Any) -> str:
     return value
 
 
-def _start(body: bytes) -> str:
+def beginning(body: bytes) -> str:
+    """As much of a bad reply as is kept for a person to read."""
     return body[: 4 * _BODY_KEPT].decode("utf-8", "replace")[:_BODY_KEPT]
