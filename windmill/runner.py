@@ -29,6 +29,7 @@ from windmill.errors import (
 from windmill.handlers.base import Handler
 from windmill.middleware.base import Middleware
 from windmill.model import Ack, Bury, Delivery, Handled, Job, Outcome, Settlement
+from windmill.plain import line
 from windmill.ports import Consumer, Publisher
 from windmill.writing import Writer
 
@@ -202,7 +203,7 @@ class Runner:
         if one.error is None:
             self._commit([self._judge(one.delivery, one.job, error)])
         elif one.outcome.rows:  # not even its failure can be written: set the message aside
-            bury = Bury(error=type(error).__name__, reason=str(error))
+            bury = Bury(error=type(error).__name__, reason=line(error))
             self._commit([replace(one, outcome=Outcome(), decision=bury)])
         else:
             raise error  # a message that cannot be settled in any way: the broker has it still

@@ -8,6 +8,7 @@ from windmill.catalog import Service
 from windmill.core import documents, replies, routing
 from windmill.handlers.base import failure_status
 from windmill.model import Job, Outcome, ResultRow, Status
+from windmill.plain import line
 from windmill.ports import ImageSource, ServiceCaller
 
 
@@ -42,6 +43,6 @@ class Analyze:
             data=documents.failure(error),
             service_types=self.service.service_types,
             bbox_format=self.service.bbox_format,
-            error=f"{type(error).__name__}: {error}",
+            error=line(f"{type(error).__name__}: {error}"),
         )
         return Outcome(rows=(row,))

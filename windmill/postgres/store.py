@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -33,6 +34,11 @@ log = logging.getLogger(__name__)
 
 RowType = TypeVar("RowType")
 _PAGE = 1000
+_ESCAPE = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a pair, as ensure_ascii writes it
+    r"|(?P<unstorable>\\u0000|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|[\ud800-\udfff])"
+    r"|\\[^u]"  # so that the second \ of \\u0000 does not begin an escape
+)
 
 
 class PostgresStore:
@@ -127,8 +133,12 @@ def _many(cursor: Any, name: str, rows: Sequence[tuple[Any, ...]], template: str
 
 
 def _clean(document: str) -> str:
-    """JSON text without the one character that jsonb cannot hold."""
-    return document.replace("\\u0000", "\\ufffd") if "\\u0000" in document else document
+    """JSON text with � for what jsonb cannot hold: NUL, and half of a pair that makes one character."""
+    return _ESCAPE.sub(_held, document)
+
+
+def _held(escape: re.Match[str]) -> str:
+    return "�" if escape["unstorable"] else escape[0]
 
 
 def _box_ids(cursor: Any, rows: Sequence[PostprocessingRow]) -> dict[tuple[int, str | None], int]:
@@ -203,8 +213,8 @@ def _stored_reply(
         service = replace(service, bbox_format=bbox_format)
     try:
         reply = replies.read(service, data)
-    except (WindmillError, KeyError, TypeError, ValueError, AttributeError) as exc:
-        log.warning("image %d: result %d of %s is left out: %r", image_id, result_id, name, exc)
+    except (WindmillError, ValueError) as exc:
+        log.warning("image %d: result %d of %s is left out: %s", image_id, result_id, name, exc)
         return None
     return StoredReply(result_id=result_id, created=created, reply=reply)
 
