@@ -6,7 +6,6 @@ comes is refused with the name of the field, and what passes, merging and voting
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -139,9 +138,9 @@ def _box(value: Any, bbox_format: str) -> Box | None:
     if value is None:
         return None
     if isinstance(value, dict):
-        x, y, width, height = (
-            _pixels(value.get(key), f"bbox.{key}") for key in ("x", "y", "width", "height")
-        )
+        x, y = _pixels(value.get("x"), "bbox.x"), _pixels(value.get("y"), "bbox.y")
+        width = _pixels(value.get("width"), "bbox.width")
+        height = _pixels(value.get("height"), "bbox.height")
     elif isinstance(value, list) and len(value) == 4:
         x, y, width, height = (_pixels(number, f"bbox[{n}]") for n, number in enumerate(value))
         if bbox_format == "xyxy":
@@ -209,7 +208,7 @@ def _text(fields: dict[str, Any], name: str, most: int) -> str:
         raise OffContractError(f"{name}: expected text, got {_shown(value)}")
     if len(value) > most:
         raise OffContractError(f"{name}: {len(value)} characters, more than {most}")
-    return _UNSTORABLE.sub("�", value)
+    return value if value.isprintable() else _UNSTORABLE.sub("�", value)
 
 
 def _processing_time(data: dict[str, Any]) -> float:
@@ -234,7 +233,7 @@ def _pixels(value: Any, name: str) -> float:
 def _number(value: Any, name: str, least: float, most: float) -> float:
     if type(value) is not float and type(value) is not int:
         raise OffContractError(f"{name}: expected a number, got {_shown(value)}")
-    if not (least <= value <= most and math.isfinite(value)):
+    if not least <= value <= most:
         raise OffContractError(f"{name}: {_shown(value)} is not from {least:g} to {most:g}")
     return float(value)
 

@@ -14,7 +14,9 @@ from windmill.plain import line
 
 DEEPEST = 100  # levels of lists and objects
 _DIGITS = 1000  # characters of a number
-_EXPONENT = 5  # characters of its exponent; jsonb's numeric ends between 1e-16383 and 1e131071
+_USUAL = 30  # characters of a number whose exponent need not be looked at, unless it is 0
+_LONGEST_WHOLE = 300  # digits of a whole number; a float has no more before its point
+_EXPONENT = 5  # characters of its exponent; jsonb's numeric ends at 1e-16383 and 1e131071
 
 
 class NotJsonError(ValueError):
@@ -46,14 +48,14 @@ def _constant(name: str) -> float:
 
 def _real(text: str) -> float:
     number = float(text)
-    exponent = text.lower().partition("e")[2]
-    if not math.isfinite(number) or len(text) > _DIGITS or len(exponent) > _EXPONENT:
+    exponent = "" if number and len(text) < _USUAL else text.lower().partition("e")[2]
+    if math.isinf(number) or len(text) > _DIGITS or len(exponent) > _EXPONENT:
         raise ValueError(f"{line(text, 40)} is not a number that a database holds")
     return number
 
 
 def _whole(text: str) -> int:
-    if len(text) > 300:  # more digits than a float has
+    if len(text) > _LONGEST_WHOLE:
         raise ValueError(f"{line(text, 40)} is not a number that a database holds")
     return int(text)
 
@@ -71,6 +73,8 @@ def _is_deeper(value: Any, levels: int) -> bool:
     """Whether `value` has more than `levels` levels; without recursion, which would end before it does."""
     layer = [value] if isinstance(value, dict | list) else []
     for _ in range(levels):
+        if not layer:
+            return False
         layer = [
             inner
             for outer in layer
