@@ -57,7 +57,7 @@ def cpu() -> float:
 
 
 def cells(rounds: list[list[tuple[float, float]]]) -> list[str]:
-    """Medians; of the ratio of CPU within a round, which no neighbour disturbs on one side only, its span too."""
+    """Medians; of the ratio of CPU within a round, which neighbours disturb on both sides, its span too."""
     ratios = sorted(theirs[1] / ours[1] for ours, theirs in rounds)
     ratio = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f})"
     medians = [

@@ -101,6 +101,7 @@ class Settings:
     worker_concurrency: int = _number(4, least=1, most=256)
     worker_prefetch_count: int = _number(0, least=0, most=65535)
     request_timeout: float = _number(60.0, least=0.1, most=1700)
+    max_reply_mb: float = _number(32.0, least=0.01, most=1024)
     max_retries: int = _number(3, least=0, most=100)
     max_image_mb: float = _number(32.0, least=0.1, most=1024)
     max_image_megapixels: float = _number(50.0, least=0.1, most=1000)

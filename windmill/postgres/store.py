@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -40,6 +41,11 @@ RowType = TypeVar("RowType")
 _PAGE = 1000
 _TARGETS = {True: "about_a_box", False: "about_an_image"}
 _OVERTAKEN = "a newer version of the model has answered already"
+_ESCAPE = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a pair, as ensure_ascii writes it
+    r"|(?P<unstorable>\\u0000|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|[\ud800-\udfff])"
+    r"|\\[^u]"  # so that the second \ of \\u0000 does not begin an escape
+)
 
 
 class PostgresStore:
@@ -196,8 +202,12 @@ def _many(
 
 
 def _clean(document: str) -> str:
-    """JSON text without the one character that jsonb cannot hold."""
-    return document.replace("\\u0000", "\\ufffd") if "\\u0000" in document else document
+    """JSON text with � for what jsonb cannot hold: NUL, and half of a pair that makes one character."""
+    return _ESCAPE.sub(_held, document)
+
+
+def _held(escape: re.Match[str]) -> str:
+    return "�" if escape["unstorable"] else escape[0]
 
 
 def _box_ids(cursor: Any, rows: Sequence[PostprocessingRow]) -> dict[tuple[int, str | None], int]:
@@ -269,8 +279,8 @@ def _stored_reply(
         service = replace(service, bbox_format=bbox_format)
     try:
         reply = replies.read(service, data)
-    except (WindmillError, KeyError, TypeError, ValueError, AttributeError) as exc:
-        log.warning("image %d: result %d of %s is left out: %r", image_id, result_id, name, exc)
+    except (WindmillError, ValueError) as exc:
+        log.warning("image %d: result %d of %s is left out: %s", image_id, result_id, name, exc)
         return None
     return StoredReply(result_id=result_id, created=created, reply=reply)
 
