@@ -152,6 +152,13 @@ class Place:
         return line
 
 
+def made(kind: Kind, certificates: Certificates) -> Server:
+    try:
+        return kind.make(certificates)
+    except MissingServerError as exc:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(exc))
+
+
 def make_beats(server: MariaDB) -> None:
     server.run("CREATE DATABASE beats")
     with closing(server.connect("beats")) as connection, connection.cursor() as cursor:
@@ -162,11 +169,7 @@ def make_beats(server: MariaDB) -> None:
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     kind = KINDS[request.param]
     certificates = Certificates(tmp_path_factory.mktemp("certificates"))
-    try:
-        server = kind.make(certificates)
-    except MissingServerError as exc:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(exc))
-    with server:
+    with made(kind, certificates) as server:
         named = dict(zip(kind.files, certificates.client, strict=True))
         settings = Settings(**kind.facts(server), **dict([kind.switch]), **named)
         if isinstance(server, MariaDB):
@@ -273,7 +276,7 @@ def test_a_worker_does_its_work_with_tls_on_all_three_connections(tmp_path):
     facts: dict[str, object] = {}
     with ExitStack() as stack:
         for kind in KINDS.values():
-            server = stack.enter_context(kind.make(certificates))
+            server = stack.enter_context(made(kind, certificates))
             facts |= kind.facts(server) | dict([kind.switch])
             facts |= zip(kind.files, certificates.client, strict=True)
             if isinstance(server, MariaDB):
