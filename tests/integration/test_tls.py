@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from tests.contract.test_brokers import dispatch, numbers, settled, take
 from tests.integration.test_mysql import BEAT
 from tests.servers import Certificates, MariaDB, Postgres, RabbitMQ
 from tests.servers.base import MissingServerError, Server
+from tests.waiting import until
 from windmill import rabbitmq
 from windmill.errors import ConfigError
 from windmill.model import Outcome, ResultRow, Status
@@ -149,22 +152,28 @@ class Place:
         return line
 
 
+def made(kind: Kind, certificates: Certificates) -> Server:
+    try:
+        return kind.make(certificates)
+    except MissingServerError as exc:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(exc))
+
+
+def make_beats(server: MariaDB) -> None:
+    server.run("CREATE DATABASE beats")
+    with closing(server.connect("beats")) as connection, connection.cursor() as cursor:
+        cursor.execute((ROOT / "schema.mysql.sql").read_text("utf-8"))
+
+
 @pytest.fixture(scope="module", params=KINDS)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     kind = KINDS[request.param]
     certificates = Certificates(tmp_path_factory.mktemp("certificates"))
-    try:
-        server = kind.make(certificates)
-    except MissingServerError as exc:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(exc))
-    with server:
-        files = (certificates.ca, certificates.cert, certificates.key)
-        named = dict(zip(kind.files, files, strict=True))
+    with made(kind, certificates) as server:
+        named = dict(zip(kind.files, certificates.client, strict=True))
         settings = Settings(**kind.facts(server), **dict([kind.switch]), **named)
-        if kind.make is MariaDB:
-            server.run("CREATE DATABASE beats")
-            with closing(server.connect("beats")) as connection, connection.cursor() as cursor:
-                cursor.execute((ROOT / "schema.mysql.sql").read_text("utf-8"))
+        if isinstance(server, MariaDB):
+            make_beats(server)
         yield Place(kind, server, settings)
 
 
@@ -260,3 +269,38 @@ def test_mysql_takes_a_client_certificate(place):
     place.server.run(f"SET PASSWORD FOR {account} = PASSWORD('x')")
     place.kind.use(replace(place.settings, **certified))
     assert "certified" in place.refusal(replace(place.without(1, 2), **certified))
+
+
+def test_a_worker_does_its_work_with_tls_on_all_three_connections(tmp_path):
+    certificates = Certificates(tmp_path)
+    facts: dict[str, object] = {}
+    with ExitStack() as stack:
+        for kind in KINDS.values():
+            server = stack.enter_context(made(kind, certificates))
+            facts |= kind.facts(server) | dict([kind.switch])
+            facts |= zip(kind.files, certificates.client, strict=True)
+            if isinstance(server, MariaDB):
+                make_beats(server)
+        settings = Settings(**facts)
+        schema.apply(settings)
+        environment = {name.upper(): str(value) for name, value in facts.items()}
+        log = tmp_path / "worker.log"
+        with log.open("wb") as file:
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "windmill", "work", "consensus"],
+                cwd=ROOT,
+                env={**os.environ, "HEARTBEAT_INTERVAL": "0.2", **environment},
+                stdout=file,
+                stderr=file,
+            )
+        stack.callback(worker.kill)
+        stack.enter_context(closing(broker := rabbitmq.connect(settings, "test")))
+        stack.enter_context(closing(beats := MySQLHeartbeats(settings)))
+        broker.publish([dispatch(1, "consensus")])
+
+        def counted() -> bool:
+            return [one.heartbeat.jobs_completed for one in beats.latest()] == [1]
+
+        until(counted, 30, lambda: worker.poll() is None, log)
+        worker.terminate()
+        assert worker.wait(30) == 0

@@ -29,6 +29,11 @@ class Certificates:
             "key.pem": issued.private_key_pem.bytes(),
         }
 
+    @property
+    def client(self) -> tuple[str, str, str]:
+        """The files of a client."""
+        return self.ca, self.cert, self.key
+
     def _file(self, name: str, content: bytes) -> str:
         path = self._folder / name
         path.write_bytes(content)
