@@ -57,14 +57,13 @@ def cpu() -> float:
 
 
 def cells(rounds: list[list[tuple[float, float]]]) -> list[str]:
-    """Medians; of the ratio of CPU within a round, which neighbours disturb on both sides, its span too."""
+    """Medians; of the ratio of CPU within a round its span as well."""
     ratios = sorted(theirs[1] / ours[1] for ours, theirs in rounds)
     ratio = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f})"
-    medians = [
-        f"{statistics.median(1e6 * one[side][kind] for one in rounds):,.0f}"
-        for kind in (1, 0)
-        for side in (0, 1)
+    figures = [
+        statistics.median(1e6 * one[side][kind] for one in rounds) for kind in (1, 0) for side in (0, 1)
     ]
+    medians = [f"{value:,.0f}" for value in figures]
     return [*medians[:2], ratio, *medians[2:]]
 
 

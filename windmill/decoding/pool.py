@@ -24,6 +24,9 @@ _ROOM = 1 << 20  # bytes that a reply may have beside four for each pixel
 # What Python itself may need to start. Nothing else of ours is handed on: no password, no proxy.
 _HANDED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR")
 
+# glibc: a decoder keeps the MB that a photo took, instead of having the kernel clear them for the next one.
+_KEPT = {"MALLOC_MMAP_THRESHOLD_": str(8 << 20), "MALLOC_TRIM_THRESHOLD_": str(24 << 20)}
+
 
 class _Lost(Exception):
     """A decoder ended, or was ended for taking too long, before it answered."""
@@ -174,7 +177,7 @@ def _end_all(decoders: list[_Decoder]) -> None:
 
 def _environment() -> dict[str, str]:
     paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)  # noqa: PTH100 -- "" is this folder
-    return {key: os.environ[key] for key in _HANDED_ON if key in os.environ} | {"PYTHONPATH": paths}
+    return {key: os.environ[key] for key in _HANDED_ON if key in os.environ} | _KEPT | {"PYTHONPATH": paths}
 
 
 def _cause(status: int) -> str:
