@@ -45,6 +45,7 @@ class Settings:
     queue_vhost: str = "/"
     queue_ssl: bool = False
     queue_ssl_ca: str = ""
+    queue_ack_timeout: float = _number(1800.0, least=180, most=604_800)
 
     db_host: str = "localhost"
     db_port: int = _number(5432, least=1, most=65535)
@@ -58,7 +59,7 @@ class Settings:
     worker_id: str = ""
     worker_concurrency: int = _number(4, least=1, most=256)
     worker_prefetch_count: int = _number(0, least=0, most=65535)
-    request_timeout: float = _number(60.0, least=0.1, most=1700)
+    request_timeout: float = _number(60.0, least=0.1, most=86_400)
     max_retries: int = _number(3, least=0, most=100)
     max_image_mb: float = _number(32.0, least=0.1, most=1024)
     max_image_megapixels: float = _number(50.0, least=0.1, most=1000)
