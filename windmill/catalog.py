@@ -265,8 +265,8 @@ def _bbox_format(value: object) -> str:
 
 
 def _seconds(value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 1700:
-        raise ValueError("expected seconds, more than 0 and at most 1700")
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 86_400:
+        raise ValueError("expected seconds, more than 0 and at most 86400")
     return float(value)
 
 

@@ -82,6 +82,7 @@ class Settings:
     queue_ssl_ca: str = ""
     queue_ssl_cert: str = ""
     queue_ssl_key: str = ""
+    queue_ack_timeout: float = _number(1800.0, least=180, most=604_800)
 
     db_host: str = "localhost"
     db_port: int = _number(5432, least=1, most=65535)
@@ -100,7 +101,7 @@ class Settings:
     worker_id: str = ""
     worker_concurrency: int = _number(4, least=1, most=256)
     worker_prefetch_count: int = _number(0, least=0, most=65535)
-    request_timeout: float = _number(60.0, least=0.1, most=1700)
+    request_timeout: float = _number(60.0, least=0.1, most=86_400)
     max_reply_mb: float = _number(32.0, least=0.01, most=1024)
     max_retries: int = _number(3, least=0, most=100)
     max_image_mb: float = _number(32.0, least=0.1, most=1024)

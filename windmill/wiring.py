@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from windmill import catalog
 from windmill.breaker import Breaker
 from windmill.catalog import BOX_WORKERS, MERGER, SCORER, VOTER, Catalog, Service
+from windmill.errors import ConfigError
 from windmill.handlers.analyze import Analyze
 from windmill.handlers.base import Handler, Recomputation
 from windmill.handlers.merge import Merge
@@ -36,6 +38,8 @@ from windmill.writing import Passing, Recompute, Save, Writer
 
 if TYPE_CHECKING:
     from windmill.mysql_heartbeats import MySQLHeartbeats
+
+FETCHING = 120.0  # seconds for the image of a job, at most
 
 Looking = Callable[[Service, ImageSource, ServiceCaller], Handler]
 
@@ -99,7 +103,7 @@ def caller(service: Service, settings: Settings) -> HttpService:
     """The HTTP side of one service."""
     return HttpService(
         service,
-        timeout=service.timeout or settings.request_timeout,
+        timeout=_timeout(service, settings),
         most=round(settings.max_reply_mb * 2**20),
         concurrency=_concurrency(service, settings),
     )
@@ -153,7 +157,11 @@ def _heartbeats(
 
 @contextmanager
 def worker(service: Service, settings: Settings, stop: threading.Event) -> Iterator[Runner]:
-    """Everything that one worker needs, connected; what it did not settle goes back at the end."""
+    """Everything that one worker needs, connected; what it did not settle goes back at the end.
+
+    Raises `ConfigError`.
+    """
+    check_hold(service, settings)
     name = settings.worker_id_for(service.name)
     with ExitStack() as stack:
         connection = stack.enter_context(broker(settings, name))
@@ -179,6 +187,30 @@ def worker(service: Service, settings: Settings, stop: threading.Event) -> Itera
         )
 
 
+def check_hold(service: Service, settings: Settings) -> None:
+    """Raises `ConfigError` where RabbitMQ would take jobs away that are in good hands.
+
+    The last of the jobs that were taken in advance waits for as many rounds as they make. The stages that
+    recompute call no service.
+    """
+    if settings.broker_kind != "rabbitmq" or service.name in RECOMPUTATIONS:
+        return
+    prefetch, concurrency = _prefetch(service, settings), _concurrency(service, settings)
+    timeout, limit = _timeout(service, settings), settings.queue_ack_timeout
+    rounds = math.ceil(prefetch / concurrency)
+    if rounds * timeout + FETCHING < limit:
+        return
+    longest = math.ceil((limit - FETCHING) / rounds) - 1
+    advice = f"set that timeout to {longest} at most, take" if longest > 0 else "take"
+    raise ConfigError(
+        f"{service.name}: a job may be in hand for {rounds * timeout + FETCHING:g} s, and after"
+        f" QUEUE_ACK_TIMEOUT={limit:g} RabbitMQ takes it away. {prefetch} jobs (WORKER_PREFETCH_COUNT),"
+        f" {concurrency} at once (WORKER_CONCURRENCY), for {timeout:g} s each (REQUEST_TIMEOUT, or the"
+        f" entry's timeout), and {FETCHING:g} s for the image: {advice} less in advance, or raise RabbitMQ's"
+        " consumer_timeout and QUEUE_ACK_TIMEOUT with it"
+    )
+
+
 def _prefetch(service: Service, settings: Settings) -> int:
     """WORKER_PREFETCH_COUNT, else twice the concurrency; a stage that recomputes gathers whole batches."""
     usual = BATCH if service.name in RECOMPUTATIONS else 2 * _concurrency(service, settings)
@@ -187,6 +219,10 @@ def _prefetch(service: Service, settings: Settings) -> int:
 
 def _concurrency(service: Service, settings: Settings) -> int:
     return service.concurrency or settings.worker_concurrency
+
+
+def _timeout(service: Service, settings: Settings) -> float:
+    return service.timeout or settings.request_timeout
 
 
 def _work(

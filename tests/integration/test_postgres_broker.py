@@ -1,8 +1,6 @@
 """What only a real PostgreSQL shows of its broker: restarts, lost connections, dead workers."""
 
 import logging
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 
@@ -71,49 +69,6 @@ def test_terminated_connections_cost_nothing(postgres_server, database, broker, 
     assert sum("trying until" in record.message for record in caplog.records) == 2
     consumer.settle(settled(again))
     all_of(consumer, {*range(20), 99} - set(numbers(again)))
-
-
-def insist(action):
-    """Does `action` until the broker does not refuse it."""
-    while True:
-        try:
-            return action()
-        except BrokerError:
-            threading.Event().wait(0.05)
-
-
-def test_a_restart_under_load_loses_nothing(postgres_server, database, broker):
-    sent, found, stop = [], [], threading.Event()
-
-    def produce():
-        for number in range(10**6):
-            insist(lambda number=number: broker.publish([dispatch(number, SERVICE)]))
-            sent.append(number)
-            if stop.is_set():
-                return
-
-    def consume(consumer):
-        while not stop.is_set():
-            taken = consumer.take(20, 0.2)
-            insist(lambda taken=taken: consumer.settle(settled(taken)))
-            found.extend(numbers(taken))
-
-    with (
-        closing(postgres.connect(database, "worker-2")) as other,
-        closing(broker.consumer(SERVICE, 20)) as one,
-        closing(other.consumer(SERVICE, 20)) as two,
-        ThreadPoolExecutor(3) as pool,
-    ):
-        working = [pool.submit(produce), pool.submit(consume, one), pool.submit(consume, two)]
-        eventually(lambda: len(found) >= 200)
-        postgres_server.restart()
-        before = len(found)
-        eventually(lambda: len(found) >= before + 200)
-        stop.set()
-        for each in working:
-            each.result(SOON)
-        two.close()
-        all_of(one, set(sent) - set(found))
 
 
 def test_a_server_that_falls_silent_is_left_and_found_again(postgres_server, database, monkeypatch, caplog):

@@ -61,10 +61,12 @@ class RabbitMQ:
 
     def queue_states(self, services: Iterable[str]) -> dict[str, QueueState]:
         """See `ports.Broker`."""
-        names = tuple(services)
-        queues = [queue for name in names for queue in topology.queues(name)]
-        found = counts(self._link, queues)
-        return {name: _state(name, found) for name in names}
+        works = {name: catalog.queue(name) for name in services}
+        found = counts(self._link, works.values())
+        existing = [name for name, work in works.items() if work in found]
+        others = {queue for name in existing for queue in topology.queues(name)} - set(found)
+        found |= counts(self._link, others)
+        return {name: _state(name, found) if name in existing else QueueState() for name in works}
 
     def census(self, service: str) -> Iterator[bytes]:
         """See `ports.Broker`. What a worker has in hand is not among them."""
@@ -90,6 +92,6 @@ def _message(dispatch: Dispatch, headers: Mapping[str, object]) -> Message:
 
 def _state(service: str, found: Mapping[str, tuple[int, int]]) -> QueueState:
     waiting, consumers = found[catalog.queue(service)]
-    undeliverable, _ = found[catalog.dead_queue(service)]
-    delayed = sum(found[queue][0] for queue in topology.retry_queues(service))
+    undeliverable, _ = found.get(catalog.dead_queue(service), (0, 0))
+    delayed = sum(found.get(queue, (0, 0))[0] for queue in topology.retry_queues(service))
     return QueueState(waiting=waiting + undeliverable, delayed=delayed, consumers=consumers)

@@ -38,7 +38,7 @@ class Census:
         """See `ports.Broker.census`. The queues come in the order in which messages move through them."""
         steps = topology.retry_queues(service)
         for queue in (*steps, catalog.queue(service), catalog.dead_queue(service)):
-            count, _ = counts(self._link, [queue])[queue]
+            count, _ = counts(self._link, [queue]).get(queue, (0, 0))
             if count:
                 yield from self._queue(service, queue, count, steps.get(queue))
 
@@ -85,7 +85,7 @@ class _Intake:
         while not self._came():
             if self.subscription.channel.gone.is_set():
                 raise BrokerError(f"RabbitMQ ended a census of {self._queue}")
-            if counts(self._link, [self._queue])[self._queue][0] == 0:
+            if not counts(self._link, [self._queue]).get(self._queue, (0, 0))[0]:
                 break
             if time.monotonic() > deadline:
                 raise BrokerError(f"RabbitMQ delivers nothing from {self._queue}, which is not empty")

@@ -74,7 +74,8 @@ class RabbitConsumer:
 
     def depth(self) -> int:
         """See `ports.Consumer`."""
-        return counts(self._link, [self._queue])[self._queue][0]
+        waiting, _ = counts(self._link, [self._queue]).get(self._queue, (0, 0))
+        return waiting
 
     def pause(self) -> None:
         """See `ports.Consumer`. Where it cannot give back, the broker takes all that is in hand back."""
@@ -149,7 +150,7 @@ class RabbitConsumer:
         channel = self._link.channel(0)
         subscription = Subscription(channel, self.service, self._changed, self._declarer.forget)
         try:
-            self._declarer.ensure([(self.service, self._queue)])
+            self._declarer.ensure([self.service])
             subscription.consume(self._shares)
         except ChannelLost as exc:
             raise refusal(exc, self._link.settings.queue_user) from exc

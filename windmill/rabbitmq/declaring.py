@@ -14,8 +14,6 @@ from windmill.rabbitmq.link import Link
 PATIENCE = 15.0  # seconds to wait for the connection before an operation fails
 REFUSED, MISSING, UNEQUAL = 403, 404, 406
 
-Target = tuple[str, str]  # a service and the name of one of its queues
-
 
 class Declarer:
     """Declares what is missing and remembers it. Thread-safe."""
@@ -24,10 +22,10 @@ class Declarer:
         self._link = link
         self._lock = threading.Lock()
         self._generation = 0
-        self._known: set[Target] = set()
+        self._known: set[str] = set()  # services
 
-    def ensure(self, targets: Iterable[Target]) -> None:
-        """Declares each target, and what its service's messages may need, unless this connection has.
+    def ensure(self, services: Iterable[str]) -> None:
+        """Declares the queues of each service, unless this connection has.
 
         Raises `BrokerError`, and `ConfigError` where the broker refuses for a reason that stays.
         """
@@ -35,9 +33,9 @@ class Declarer:
             self._link.await_open(PATIENCE)
             if self._generation != self._link.generation:
                 self._generation, self._known = self._link.generation, set()
-            missing = [target for target in targets if target not in self._known]
+            missing = [service for service in services if service not in self._known]
             if missing:
-                self._declare(_arguments(missing))
+                self._declare(dict(queue for one in missing for queue in topology.queues(one).items()))
                 self._known.update(missing)
 
     def forget(self) -> None:
@@ -62,10 +60,7 @@ class Declarer:
 
 
 def counts(link: Link, queues: Iterable[str]) -> dict[str, tuple[int, int]]:
-    """Of each queue the messages that wait and the consumers; 0 where nobody has declared it.
-
-    Raises `BrokerError`.
-    """
+    """Of each queue that exists the messages that wait and the consumers. Raises `BrokerError`."""
     found = {}
     channel = link.channel(0)
     for queue in queues:
@@ -75,7 +70,6 @@ def counts(link: Link, queues: Iterable[str]) -> dict[str, tuple[int, int]]:
         except ChannelLost as exc:
             if exc.code != MISSING:
                 raise
-            found[queue] = (0, 0)
             channel = link.channel(0)
     channel.close()
     return found
@@ -84,14 +78,6 @@ def counts(link: Link, queues: Iterable[str]) -> dict[str, tuple[int, int]]:
 def passive(queue: str) -> Question:
     """Asks how a queue is, without making it."""
     return lambda raw, reply: raw.queue_declare(queue, passive=True, callback=reply.give)
-
-
-def _arguments(targets: Iterable[Target]) -> dict[str, topology.Arguments]:
-    found = {}
-    for service, queue in targets:
-        known = topology.queues(service)
-        found.update({name: known[name] for name in (*topology.standing(service), queue)})
-    return found
 
 
 def refusal(lost: ChannelLost, user: str) -> BrokerError | ConfigError:

@@ -14,12 +14,15 @@ import pika
 
 from windmill.errors import BrokerError
 from windmill.rabbitmq.channel import Channel, Reply
-from windmill.rabbitmq.declaring import PATIENCE, Declarer, Target
+from windmill.rabbitmq.declaring import PATIENCE, Declarer
 from windmill.rabbitmq.link import Link
 
 WINDOW = 200  # messages in one write; two windows may lack their confirms at a time
 CONFIRM_TIMEOUT = 60.0  # seconds for a window; a quorum queue without a majority confirms nothing
 _LOOK = 0.2  # seconds between looks at an alarm and at the stop signal
+
+
+Target = tuple[str, str]  # a service and the name of one of its queues
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +93,7 @@ class Sender:
         patience = patience or Patience()
         patience.wait_while_blocked(self._link)
         confirms = self._ready()
-        self._declarer.ensure({target for message in messages for target in message.targets})
+        self._declarer.ensure({service for message in messages for service, _ in message.targets})
         flying: deque[Reply] = deque()
         for start in range(0, len(messages), WINDOW):
             flying.append(confirms.post(messages[start : start + WINDOW]))

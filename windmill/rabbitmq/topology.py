@@ -17,7 +17,11 @@ Arguments = Mapping[str, str | int]
 
 
 def queues(service: str) -> dict[str, Arguments]:
-    """All queues of `service`, with the arguments to declare each with."""
+    """All queues of `service`, with the arguments to declare each with.
+
+    All exist from the first message on: to ask after a queue that does not exist costs a channel, and the
+    broker a line in its log.
+    """
     work, dead = catalog.queue(service), catalog.dead_queue(service)
     found: dict[str, Arguments] = {
         dead: {"x-queue-type": "quorum"},
@@ -34,11 +38,6 @@ def queues(service: str) -> dict[str, Arguments]:
 def retry_queues(service: str) -> dict[str, int]:
     """The queues of `service` that hold failed jobs, each with its step in seconds."""
     return {catalog.retry_queue(service, step): step for step in DELAY_STEPS}
-
-
-def standing(service: str) -> tuple[str, ...]:
-    """The queues that must exist before the first message; a retry queue can wait for the first failure."""
-    return (catalog.dead_queue(service), catalog.queue(service))
 
 
 def step_for(delay: float) -> int:

@@ -1,0 +1,80 @@
+"""What is refused before a worker starts."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from windmill import catalog, wiring
+from windmill.errors import ConfigError
+from windmill.settings import Settings
+
+RABBITMQ = Settings(queue_host="rabbitmq.example.org")  # four at once, eight in advance, 60 s, 1800 s
+
+
+def refused(service, settings):
+    try:
+        wiring.check_hold(service, settings)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("change", "longest"),
+    [
+        ({}, 839),
+        ({"worker_prefetch_count": 9}, 559),
+        ({"worker_concurrency": 1, "worker_prefetch_count": 1}, 1679),
+        ({"queue_ack_timeout": 600}, 239),
+        ({"worker_concurrency": 16}, 839),
+    ],
+)
+def test_the_longest_timeout_that_fits_is_named_and_fits(change, longest):
+    settings = replace(RABBITMQ, **change)
+    error = refused(catalog.facts("blip"), replace(settings, request_timeout=longest + 1))
+    assert f"to {longest} at most" in error
+    for name in (
+        "blip",
+        "REQUEST_TIMEOUT",
+        "WORKER_PREFETCH_COUNT",
+        "WORKER_CONCURRENCY",
+        "QUEUE_ACK_TIMEOUT",
+    ):
+        assert name in error
+    assert not refused(catalog.facts("blip"), replace(settings, request_timeout=longest))
+
+
+def test_where_no_timeout_fits_the_prefetch_is_too_large():
+    settings = replace(RABBITMQ, worker_prefetch_count=60_000, worker_concurrency=1)
+    error = refused(catalog.facts("blip"), settings)
+    assert "take less in advance" in error
+    assert "at most" not in error
+
+
+def test_the_entry_of_a_service_counts_for_it():
+    slow = replace(catalog.facts("ollama"), timeout=1000)
+    assert re.search("ollama: .* 2120 s", refused(slow, RABBITMQ))
+    assert not refused(replace(slow, concurrency=8), replace(RABBITMQ, worker_prefetch_count=8))
+
+
+@pytest.mark.parametrize("name", ["bbox_face", "caption_score"])
+def test_a_stage_that_calls_a_service_is_held_to_it(name):
+    assert refused(catalog.facts(name), replace(RABBITMQ, request_timeout=1000))
+
+
+@pytest.mark.parametrize("name", [catalog.MERGER, catalog.VOTER])
+def test_a_stage_that_calls_no_service_holds_nothing_for_long(name):
+    assert not refused(catalog.facts(name), replace(RABBITMQ, request_timeout=1000))
+
+
+def test_postgresql_takes_nothing_away():
+    assert not refused(catalog.facts("blip"), Settings(request_timeout=80_000))
+
+
+def test_a_worker_does_not_start_with_such_settings():
+    with (
+        pytest.raises(ConfigError, match="QUEUE_ACK_TIMEOUT"),
+        wiring.worker(catalog.facts("blip"), replace(RABBITMQ, request_timeout=1000), None),
+    ):
+        pass
