@@ -56,7 +56,7 @@ def _findings(row: Sequence[Any]) -> Findings:
             for label, box, count, score in boxes or ()
         ),
         faces=tuple(_face(box) for box in faces or () if box),
-        colours=tuple((str(code), str(name)) for code, name in colours or ()),
+        colours=tuple((code or "", name or "") for code, name in colours or () if code or name),
         text=text or "",
         errors=tuple(errors or ()),
     )
