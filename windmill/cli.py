@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 
 from windmill import lifeline, log, settings
-from windmill.errors import ConfigError, WindmillError
+from windmill.errors import ChildDiedError, ConfigError, WindmillError
+from windmill.plain import block, line
 
 # Each command is a module of `windmill.commands`, imported when used: no command pays for another.
 COMMANDS = {
@@ -39,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(command, argv[1:])
     except WindmillError as error:
-        sys.stderr.write(f"windmill {command}: {error}\n")
+        told = block(error) if isinstance(error, ChildDiedError) else line(error)
+        sys.stderr.write(f"windmill {command}: {told}\n")
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         sys.stderr.write(f"windmill {command}: interrupted\n")
@@ -66,7 +68,7 @@ def _overview(command: str) -> int:
     """Says which commands there are; a mistake, unless help was asked for."""
     wanted = command in ("-h", "--help", "help")
     if command and not wanted:
-        sys.stderr.write(f"windmill: no such command: {command}\n\n")
+        sys.stderr.write(f"windmill: no such command: {line(command)}\n\n")
     rows = "\n".join(f"  {name:<9} {summary}" for name, summary in COMMANDS.items())
     text = f"usage: windmill COMMAND [-h] …\n\n{rows}\n\nwindmill COMMAND --help says more.\n"
     (sys.stdout if wanted else sys.stderr).write(text)

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from windmill.plain import LONGEST, line
+
 log = logging.getLogger(__name__)
 
 _EVERY = 5.0  # seconds between lines
@@ -109,6 +111,6 @@ def _bar(what: str, unit: str, total: int | None) -> Iterator[_Bar]:
         yield _Bar(progress, what, unit, total)
 
 
-def plain(value: object) -> Text:
-    """A cell of a table as it is: what files and services say is data, never markup."""
-    return Text(str(value))
+def plain(value: object, most: int = LONGEST) -> Text:
+    """A cell of a table: what files and services say is data, neither markup nor an order to the terminal."""
+    return Text(line(value, most))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import html
-import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import PurePath
 
 from rich.table import Table
 
+from windmill import plain
 from windmill.findings import Findings, problems, summary
-from windmill.progress import plain
+from windmill.progress import plain as cell
 
 # What to ask next; each runs as it stands.
 QUERIES: Mapping[str, str] = {
@@ -32,6 +33,8 @@ QUERIES: Mapping[str, str] = {
 }
 
 _SHOWN = 8  # boxes of one photo in a table
+_STEM = 60  # characters of a photo's name that its picture keeps: at most 240 bytes
+_COLOUR = re.compile(r"#[0-9a-fA-F]{3,8}")
 _STYLE = """
 body { font: 16px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem;
        color: #1d1d1f; background: #fafafa }
@@ -54,13 +57,13 @@ def table(findings: Sequence[Findings]) -> Table:
     for one in findings:
         faces = len(one.faces) or ""
         cells = (one.filename, _votes(one), _boxes(one), faces, _colours(one), _text(one))
-        made.add_row(*(plain(cell) for cell in cells))
+        made.add_row(*(cell(value) for value in cells))
     return made
 
 
 def document(findings: Sequence[Findings]) -> str:
     """All findings as JSON."""
-    return json.dumps([asdict(one) for one in findings], ensure_ascii=False, indent=1)
+    return plain.document([asdict(one) for one in findings])
 
 
 def page(findings: Sequence[Findings], pictures: Mapping[int, str]) -> str:
@@ -70,34 +73,43 @@ def page(findings: Sequence[Findings], pictures: Mapping[int, str]) -> str:
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Windmill</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{_STYLE}</style><h1>What Windmill found</h1>"
-        f"<p class=quiet>{html.escape(summary(findings))}. "
+        f"<p class=quiet>{plain.markup(summary(findings))}. "
         "Boxes: merged from all detectors, with their score and how many agree. Circles: faces.</p>"
         f"<main>{cards}</main></html>\n"
     )
 
 
 def _card(one: Findings, picture: str | None) -> str:
-    name = html.escape(one.filename)
+    name = plain.markup(one.filename)
     image = (
-        f'<a href="{html.escape(picture)}"><img src="{html.escape(picture)}" alt="{name}"></a>'
+        f'<a href="{plain.markup(picture)}"><img src="{plain.markup(picture)}" alt="{name}"></a>'
         if picture
         else ""
     )
-    swatches = " ".join(
-        f'<span class=swatch style="background:{html.escape(code)}" title="{html.escape(code)}"></span> '
-        f"{html.escape(name)}"
-        for code, name in one.colours
-    )
+    swatches = " ".join(f"{_swatch(code)} {plain.markup(name)}" for code, name in one.colours)
     nothing = "<span class=quiet>no two services agree on anything</span>"
     lines = [
-        f"<p>{html.escape(_votes(one)) or nothing}</p>",
-        f"<p>{html.escape(_boxes(one))}</p>" if one.boxes else "",
+        f"<p>{plain.markup(_votes(one)) or nothing}</p>",
+        f"<p>{plain.markup(_boxes(one))}</p>" if one.boxes else "",
         f"<p>{len(one.faces)} face{'s' * (len(one.faces) != 1)}</p>" if one.faces else "",
-        f"<p>“{html.escape(one.text)}”</p>" if one.text else "",
+        f"<p>“{plain.markup(one.text)}”</p>" if one.text else "",
         f"<p>{swatches}</p>",
-        *(f"<p class=error>{html.escape(error)}</p>" for error in problems(one)),
+        *(f"<p class=error>{plain.markup(error)}</p>" for error in problems(one)),
     ]
     return f"<article>{image}<section><h2>{name}</h2>{''.join(lines)}</section></article>"
+
+
+def picture_name(one: Findings) -> str:
+    """The file name of an annotated picture: one that neither a link nor a file system reads otherwise."""
+    stem = re.sub(r"[^\w.-]+", "_", PurePath(one.filename).stem)[:_STEM].lstrip(".-")
+    return f"{stem}-{one.image_id}.jpg"
+
+
+def _swatch(code: str) -> str:
+    """A small square of a colour; nothing for what is no colour, which a style sheet might obey."""
+    if not _COLOUR.fullmatch(code):
+        return ""
+    return f'<span class=swatch style="background:{code}" title="{code}"></span>'
 
 
 def _votes(one: Findings) -> str:
@@ -106,8 +118,8 @@ def _votes(one: Findings) -> str:
 
 def _boxes(one: Findings) -> str:
     return ", ".join(
-        f"{found.label} {found.score:.2f} ×{found.detection_count}" for found in one.boxes[:8]
-    ) + (f" and {len(one.boxes) - 8} more" if len(one.boxes) > 8 else "")
+        f"{found.label} {found.score:.2f} ×{found.detection_count}" for found in one.boxes[:_SHOWN]
+    ) + (f" and {len(one.boxes) - _SHOWN} more" if len(one.boxes) > _SHOWN else "")
 
 
 def _colours(one: Findings) -> str:

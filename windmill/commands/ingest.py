@@ -14,6 +14,7 @@ from windmill.errors import StoreError
 from windmill.images import ImageFiles
 from windmill.ingesting import Admitted, Candidate, candidates, count, ingest
 from windmill.model import Image
+from windmill.plain import line
 from windmill.progress import Meter, meter
 from windmill.settings import Settings
 
@@ -95,19 +96,19 @@ def _lines() -> TextIO:
     return sys.stdin
 
 
-def _bad(line: str) -> None:
-    sys.stderr.write(f"bad: {line}\n")
+def _bad(told: str) -> None:
+    sys.stderr.write(f"bad: {line(told)}\n")
 
 
 def _summary(done: Admitted, args: argparse.Namespace) -> str:
     """What was done; names a few duplicates on standard error."""
     for name, image_id in done.duplicates:
-        sys.stderr.write(f"duplicate: {name}" + (f" is image {image_id}\n" if image_id else "\n"))
+        sys.stderr.write(f"duplicate: {line(name)}" + (f" is image {image_id}\n" if image_id else "\n"))
     more = done.duplicate_count - len(done.duplicates)
     if more:
         sys.stderr.write(f"… and {more:,} more duplicates (--json names them all)\n")
     if not done.seen:
-        return f"{args.source}: there is nothing in it"
+        return f"{line(args.source)}: there is nothing in it"
     return f"{'would add' if args.dry_run else 'added'} {_counts(done)}"
 
 

@@ -23,6 +23,8 @@ from windmill import catalog, wiring
 from windmill.errors import ConfigError, StoreError
 from windmill.model import Sighting
 from windmill.monitoring import FleetReport, Windows, survey
+from windmill.plain import line
+from windmill.progress import plain
 from windmill.settings import Settings
 
 HELP = """\
@@ -38,7 +40,6 @@ service, the spread over nodes, and how many jobs wait in each queue.
 Heartbeats are written when ENABLE_MONITORING=true (see .env.example). More in docs/monitoring.md.
 Exit status: 0 all well, 1 dead workers or recent errors, 2 cannot tell."""
 
-_JOINER = "\u200d"  # within an emoji of several
 _LONGEST = 300  # characters of an error on the screen; all of it with --json
 _REFUSED = (
     "monitoring is off: set ENABLE_MONITORING=true, MONITORING_DB_HOST, MONITORING_DB_NAME, "
@@ -94,7 +95,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 return _watch(console, look, args.watch)
             return _repeat(_print_json if args.json else partial(_print, console), look, args.watch)
         except StoreError as error:
-            sys.stderr.write(f"windmill monitor: {error}\n")
+            sys.stderr.write(f"windmill monitor: {line(error)}\n")
             return 2
 
 
@@ -148,7 +149,7 @@ def _looked_again(look: Look, before: FleetReport) -> tuple[FleetReport, Group]:
     try:
         report = look()
     except StoreError as error:
-        return before, Group(_plain(f"not up to date: {error}"), _screen(before))
+        return before, Group(plain(f"not up to date: {error}"), _screen(before))
     return report, _screen(report)
 
 
@@ -189,10 +190,10 @@ def _screen(report: FleetReport) -> Group:
         parts.append(_errors(report))
     parts.append(_services(report))
     if report.depths_unknown:
-        parts.append(_plain(f"queue depths are unknown: {report.depths_unknown}"))
+        parts.append(plain(f"queue depths are unknown: {report.depths_unknown}"))
     if report.nodes:
         spread = ", ".join(f"{node}: {count}" for node, count in report.nodes.items())
-        parts.append(_plain(f"workers on each node: {spread}"))
+        parts.append(plain(f"workers on each node: {spread}"))
     if report.workers:
         parts.append(_workers("Workers", report.workers))
     return Group(*parts)
@@ -248,11 +249,4 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _row(table: Table, *cells: object) -> None:
-    table.add_row(*(_plain(cell) for cell in cells))
-
-
-def _plain(value: object) -> Text:
-    """Data, never markup, nor anything else that a terminal would obey."""
-    text = " ".join(str(value).split())
-    cut = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-    return Text("".join(c if c.isprintable() or c == _JOINER else "�" for c in cut))
+    table.add_row(*(plain(cell, _LONGEST) for cell in cells))

@@ -18,6 +18,7 @@ from windmill import wiring
 from windmill.catalog import Catalog
 from windmill.errors import BrokerError, ConfigError, StoreError
 from windmill.model import Missing, Selection
+from windmill.plain import line
 from windmill.ports import Ledger
 from windmill.producing import Pace, Producer, Sent, counts, summary
 from windmill.progress import meter, plain
@@ -127,7 +128,7 @@ def _how_to_go_on(args: argparse.Namespace, sent: Sent) -> str:
     words += ["--group", args.group] if args.group is not None else []
     words += ["--limit", str(args.limit - sent.dispatches)] if args.limit else []
     words += ["--delay", f"{args.delay:g}"] if args.delay else []
-    return f"go on with: {shlex.join(words)}"
+    return f"go on with: {line(shlex.join(words))}"
 
 
 def _list(catalog: Catalog, *, as_json: bool) -> int:
@@ -144,7 +145,7 @@ def _list(catalog: Catalog, *, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(json.dumps(rows, indent=1) + "\n")
         return 0
-    table = Table(title=str(catalog.path), title_justify="left")
+    table = Table(title=plain(catalog.path), title_justify="left")
     for column in rows[0] if rows else ():
         table.add_column(column)
     for row in rows:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from windmill import pictures, report, wiring
 from windmill.children import Children
@@ -27,6 +28,7 @@ from windmill.errors import ConfigError, ImageError
 from windmill.findings import Findings
 from windmill.ingesting import candidates, ingest
 from windmill.model import Missing
+from windmill.plain import line
 from windmill.ports import FindingsReader
 from windmill.postgres.findings import PostgresFindings
 from windmill.producing import Pace
@@ -175,7 +177,7 @@ class Place:
         folder.mkdir(exist_ok=True)
         images, drawn = wiring.images(self.settings), {}
         for one in found:
-            name = f"{Path(one.filename).stem}-{one.image_id}.jpg"
+            name = report.picture_name(one)
             try:
                 pictures.annotate(images, one, folder / name)
                 drawn[one.image_id] = name
@@ -194,14 +196,14 @@ class Place:
             for title, statement in report.QUERIES.items():
                 self._say(f"\n-- {title}\n{statement}")
                 self.console.print(_result(*reader.table(statement)))
-        for line in bad:
-            self._say(f"bad file: {line}")
+        for told in bad:
+            self._say(f"bad file: {line(told)}")
         self._say(f"\npictures  {page}\ndata      {self.home} (PostgreSQL)")
         self._say("again     the same command does only what is new; --keep leaves the database up")
 
     def _say(self, text: str) -> None:
         """Lines as they are: neither wrapped nor read as markup."""
-        self.console.print(plain(text), soft_wrap=True)
+        self.console.print(Text(text), soft_wrap=True)
 
     def keep(self) -> None:
         """Waits for Ctrl-C with the database up."""

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from windmill import wiring
 from windmill.errors import ConfigError
+from windmill.plain import line
 from windmill.progress import plain
 from windmill.settings import Settings
 from windmill.supervision import Process, Supervisor
@@ -89,7 +90,7 @@ def _show(rows: Sequence[Process], *, as_json: bool) -> int:
         Console().print(_table(rows))
         for one in rows:
             if one.state not in _WELL:
-                sys.stderr.write(f"{one.worker}-{one.number}: {one.state}: {_last_words(one)}\n")
+                sys.stderr.write(f"{one.worker}-{one.number}: {one.state}: {line(_last_words(one))}\n")
     return 0 if rows and all(one.state in _WELL for one in rows) else 1
 
 

@@ -55,8 +55,16 @@ def _findings(row: Sequence[Any]) -> Findings:
             FoundBox(label=label, box=Box(**box), detection_count=count, score=score)
             for label, box, count, score in boxes or ()
         ),
-        faces=tuple(Box(x=x, y=y, width=w, height=h) for x, y, w, h in faces or ()),
-        colours=tuple((code, name) for code, name in colours or ()),
+        faces=tuple(_face(box) for box in faces or () if box),
+        colours=tuple((code or "", name or "") for code, name in colours or () if code or name),
         text=text or "",
         errors=tuple(errors or ()),
     )
+
+
+def _face(box: Any) -> Box:
+    """A face's box, which its service gives in either form."""
+    if isinstance(box, dict):
+        return Box(x=box["x"], y=box["y"], width=box["width"], height=box["height"])
+    x, y, width, height = box
+    return Box(x=x, y=y, width=width, height=height)

@@ -398,7 +398,7 @@ SELECT i.image_id, i.image_filename, i.image_path, i.width, i.height,
         FROM results r, jsonb_array_elements(r.data -> 'predictions') AS f (face)
         WHERE r.image_id = i.image_id AND r.service = 'face' AND r.status = 'success') AS faces,
        (SELECT jsonb_agg(jsonb_build_array(k.colour ->> 'hex', k.colour ->> 'prismacolor') ORDER BY k.position)
-        FROM results r, jsonb_array_elements(r.data -> 'predictions' -> 0 -> 'palette' -> 'colors')
+        FROM results r, jsonb_path_query(r.data, 'lax $.predictions[0].palette.colors[*]')
              WITH ORDINALITY AS k (colour, position)
         WHERE r.image_id = i.image_id AND r.service = 'colors' AND r.status = 'success'
           AND k.position <= 3) AS colours,

@@ -1,0 +1,54 @@
+"""The report's rows, from a database in which services said odd things."""
+
+import json
+from contextlib import closing
+
+import pytest
+
+from tests.contract.test_store import add_images, result
+from windmill.model import Box
+from windmill.postgres.findings import PostgresFindings
+from windmill.postgres.store import PostgresStore
+
+
+def said(service, *predictions):
+    data = json.dumps({"status": "success", "predictions": list(predictions)})
+    return lambda image: result(image, service=service, data=data)
+
+
+def found(database, *outcomes):
+    (image,) = add_images(database, 1, group="odd")
+    with closing(PostgresStore(database, "w")) as store:
+        store.save([outcome(image) for outcome in outcomes])
+    with closing(PostgresFindings(database, "r")) as reader:
+        return reader.of_group("odd")[0]
+
+
+def test_a_face_has_a_box_in_either_form_or_none(database):
+    forms = ([1, 2, 3, 4], {"x": 1, "y": 2, "width": 3, "height": 4}, None)
+    faces = found(database, said("face", *({"emoji": "🙂", "bbox": form} for form in forms), {})).faces
+    assert faces == (Box(x=1, y=2, width=3, height=4),) * 2
+
+
+@pytest.mark.parametrize(
+    "prediction",
+    [
+        {},
+        {"palette": 5},
+        {"palette": {"colors": "red"}},
+        {"palette": {"colors": [None, 5, {"hex": 7}, {"prismacolor": ["x"]}]}},
+    ],
+)
+def test_a_palette_that_is_none_spoils_no_report(database, prediction):
+    assert all(
+        isinstance(word, str) for pair in found(database, said("colors", prediction)).colours for word in pair
+    )
+
+
+def test_colours_are_the_first_three_of_the_palette(database):
+    colours = [{"hex": f"#00000{n}", "prismacolor": f"Grey {n}"} for n in range(5)]
+    assert found(database, said("colors", {"palette": {"colors": colours}})).colours == (
+        ("#000000", "Grey 0"),
+        ("#000001", "Grey 1"),
+        ("#000002", "Grey 2"),
+    )
