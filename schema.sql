@@ -188,4 +188,56 @@ SELECT (SELECT count(*) FROM images)                                AS images,
        (SELECT count(*) FROM consensus)                             AS consensus,
        (SELECT count(*) FROM postprocessing)                        AS postprocessed;
 
+-- Accounts ------------------------------------------------------------------------------------------------
+-- Three group roles that hold what each kind of account needs and no more; login roles are made members of
+-- them (docs/security.md). Roles belong to the whole server: another database may share them, and may be
+-- making them at this moment. Where the schema's owner may not make roles, an administrator does, and this
+-- file is run again.
+
+DO $accounts$
+DECLARE
+    allowed RECORD;
+    member  TEXT;
+BEGIN
+    FOREACH member IN ARRAY ARRAY['windmill_worker', 'windmill_producer', 'windmill_reader'] LOOP
+        BEGIN
+            IF to_regrole(member) IS NULL THEN
+                EXECUTE format('CREATE ROLE %I NOLOGIN', member);
+            END IF;
+        EXCEPTION
+            WHEN duplicate_object OR unique_violation THEN NULL;  -- another database was faster
+            WHEN insufficient_privilege THEN
+                RAISE WARNING 'there is no role %, and % may not make it: have an administrator run '
+                              'CREATE ROLE %, and then this again', member, current_user, member;
+        END;
+    END LOOP;
+
+    FOR allowed IN
+        SELECT role, privileges, things
+        FROM (VALUES
+            ('windmill_worker', 'SELECT', 'TABLE images'),
+            ('windmill_worker', 'SELECT, INSERT, UPDATE', 'TABLE dispatches, results, consensus, postprocessing, '
+                                                          'stages, dead_jobs'),
+            ('windmill_worker', 'SELECT, INSERT, UPDATE, DELETE', 'TABLE merged_boxes, jobs'),
+            ('windmill_worker', 'SELECT, INSERT', 'TABLE service_versions'),
+            ('windmill_worker', 'USAGE', 'SEQUENCE job_holders'),
+            ('windmill_producer', 'SELECT, INSERT', 'TABLE images'),
+            ('windmill_producer', 'SELECT, INSERT, UPDATE', 'TABLE dispatches, service_versions'),
+            ('windmill_producer', 'SELECT, DELETE', 'TABLE dead_jobs'),
+            ('windmill_producer', 'SELECT', 'TABLE results, merged_boxes, postprocessing, stages'),
+            ('windmill_producer', 'INSERT', 'TABLE jobs'),
+            ('windmill_reader', 'SELECT', 'TABLE images, dispatches, results, merged_boxes, consensus, '
+                                          'postprocessing, stages, service_versions, jobs, dead_jobs, '
+                                          'service_progress, image_progress, pipeline_status')
+        ) AS rights (role, privileges, things)
+        WHERE to_regrole(role) IS NOT NULL
+    LOOP
+        EXECUTE format('GRANT %s ON %s TO %I', allowed.privileges, allowed.things, allowed.role);
+        IF NOT has_schema_privilege(allowed.role, current_schema(), 'USAGE') THEN
+            EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), allowed.role);
+        END IF;
+    END LOOP;
+END
+$accounts$;
+
 COMMIT;

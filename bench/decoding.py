@@ -56,6 +56,18 @@ def cpu() -> float:
     return time.process_time() + sum(spent.user + spent.system for spent in decoders)
 
 
+def cells(rounds: list[list[tuple[float, float]]]) -> list[str]:
+    """Medians; of the ratio of CPU within a round, which neighbours disturb on both sides, its span too."""
+    ratios = sorted(theirs[1] / ours[1] for ours, theirs in rounds)
+    ratio = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f})"
+    medians = [
+        f"{statistics.median(1e6 * one[side][kind] for one in rounds):,.0f}"
+        for kind in (1, 0)
+        for side in (0, 1)
+    ]
+    return [*medians[:2], ratio, *medians[2:]]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=PHOTOS)
@@ -64,21 +76,13 @@ def main() -> None:
     found = [path.read_bytes() for path in sorted(args.folder.glob("*.jpg"))]
     photos = [data for data in found if SIZE[0] <= len(data) <= SIZE[1]] * 4
     table = Table(
-        "part", "threads", "in process, µs", "decoder, µs", "ratio", "CPU: in process, µs", "decoder, µs"
+        "part", "threads", "CPU in process, µs", "by decoders, µs", "ratio", "clock, µs", "by decoders, µs"
     )
     for name, works in parts().items():
         for threads in (1, 2):
             rounds = [[timed(work, photos, threads) for work in works] for _ in range(args.rounds + 1)][1:]
-            row = [
-                statistics.median(1e6 * one[side][kind] for one in rounds)
-                for kind in (0, 1)
-                for side in (0, 1)
-            ]
-            ratios = sorted(one[1][0] / one[0][0] for one in rounds)
-            ratio = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
-            cells = [f"{value:,.0f}" for value in row]
-            table.add_row(name, str(threads), cells[0], cells[1], ratio, cells[2], cells[3])
-    Console(width=120).print(table)
+            table.add_row(name, str(threads), *cells(rounds))
+    Console(width=130).print(table)
     sizes = ", ".join(f"{psutil.Process(pid).memory_full_info().uss / 1e6:.0f}" for pid in shared().pids)
     print(f"{len(photos)} photos, {os.cpu_count()} cores; decoders' own memory: {sizes} MB")
 

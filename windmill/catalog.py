@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from windmill.errors import ConfigError
+from windmill.plain import line
 
 CATEGORIES = ("primary", "spatial_only", "postprocessing")
 SERVICE_TYPES = ("spatial", "semantic", "classification", "specialized", "other")
 BBOX_FORMATS = ("xywh", "xyxy")
+
+_LONGEST_NAME = 50  # characters: PostgreSQL listens to queues by name, and names end after 63
+_HOST = re.compile(r"(?!-)[A-Za-z0-9._-]{1,253}|(?=.*:.*:)[0-9a-fA-F:.]{2,45}")
+_ENDPOINT = re.compile(r"/[!-~]{0,500}")
 
 # Workers of the pipeline's own stages; all others are services.
 MERGER, VOTER, SCORER = "bbox_merger", "consensus", "caption_score"
@@ -42,15 +48,12 @@ class Service:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}{self.endpoint}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}{self.endpoint}"
 
     @property
     def queue(self) -> str:
         return queue(self.name)
-
-    @property
-    def health_url(self) -> str:
-        return f"http://{self.host}:{self.port}/health"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +160,8 @@ def load(path: Path) -> Catalog:
         entries = json.loads(path.read_text("utf-8"), object_pairs_hook=lambda pairs: _unique(path, pairs))
     except OSError as exc:
         raise ConfigError(f"{path}: cannot read it: {exc.strerror}; SERVICE_CONFIG names the file") from exc
-    except ValueError as exc:
-        raise ConfigError(f"{path}: not JSON: {exc}") from exc
+    except (ValueError, RecursionError) as exc:
+        raise ConfigError(f"{path}: not JSON: {line(exc, 200)}") from exc
     if not isinstance(entries, dict):
         raise ConfigError(f"{path}: expected an object, a service's name for each key")
     return Catalog({name: _service(path, name, entry) for name, entry in entries.items()}, path)
@@ -169,24 +172,27 @@ def _unique(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(entries) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ConfigError(f"{path}: {twice}: stands there twice")
+        raise ConfigError(f"{path}: {line(twice, 80)}: stands there twice")
     return entries
 
 
 def _service(path: Path, name: str, entry: object) -> Service:
-    if not name.replace("_", "").replace("-", "").isalnum() or not name.isascii():
-        raise ConfigError(f"{path}: {name!r}: a service's name is letters, digits, - and _")
+    plain = name.replace("_", "").replace("-", "")
+    if not plain.isalnum() or not name.isascii() or len(name) > _LONGEST_NAME:
+        raise ConfigError(
+            f"{path}: {line(repr(name), 80)}: a service's name is letters, digits, - and _, at most 50"
+        )
     if not isinstance(entry, dict):
         raise ConfigError(f"{path}: {name}: expected an object with host, port, …")
     values: dict[str, Any] = {}
     for key, value in entry.items():
         if key not in KEYS:
-            raise ConfigError(f"{path}: {name}.{key}: unknown key; known are {', '.join(KEYS)}")
+            raise ConfigError(f"{path}: {name}.{line(key, 80)}: unknown key; known are {', '.join(KEYS)}")
         field, read = KEYS[key]
         try:
             values[field] = read(value)
         except (TypeError, ValueError) as exc:
-            raise ConfigError(f"{path}: {name}.{key}: {value!r}: {exc}") from exc
+            raise ConfigError(f"{path}: {name}.{key}: {line(repr(value), 80)}: {exc}") from exc
     service = _with_triggers(replace(facts(name), **values))
     if service.port == 0 and name not in (MERGER, VOTER):
         raise ConfigError(f"{path}: {name}.port: missing; {name} calls a service, so say where it listens")
@@ -211,6 +217,14 @@ def _text(value: object) -> str:
     return value
 
 
+def _host(value: object) -> str:
+    """A name or an address; an IPv6 address may stand in brackets."""
+    host = _text(value).removeprefix("[").removesuffix("]")
+    if not _HOST.fullmatch(host):
+        raise ValueError("expected a host's name or address, in ASCII and without a port")
+    return host
+
+
 def _port(value: object) -> int:
     if type(value) is not int or not 0 <= value <= 65535:
         raise ValueError("expected a port, 0 to 65535")
@@ -218,8 +232,8 @@ def _port(value: object) -> int:
 
 
 def _endpoint(value: object) -> str:
-    if not _text(value).startswith("/"):
-        raise ValueError("expected a path that starts with /")
+    if not _ENDPOINT.fullmatch(_text(value)):
+        raise ValueError("expected a path that starts with /, in ASCII and without spaces")
     return str(value)
 
 
@@ -263,7 +277,7 @@ def _count(value: object) -> int:
 
 
 KEYS: Mapping[str, tuple[str, Callable[[object], Any]]] = {
-    "host": ("host", _text),
+    "host": ("host", _host),
     "port": ("port", _port),
     "endpoint": ("endpoint", _endpoint),
     "category": ("category", _category),

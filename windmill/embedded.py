@@ -66,6 +66,9 @@ def embedded(data: Path, settings: Settings, children: Children) -> Iterator[Set
             db_user=_DATABASE,
             db_password=password,
             db_sslmode="disable",
+            db_sslrootcert="",
+            db_sslcert="",
+            db_sslkey="",
         )
         children.start("postgres", _server(home, binaries, own.db_port), env={}, log=home / "postgres.log")
         _await(own, children)

@@ -12,6 +12,7 @@ from typing import Any
 import mysql.connector
 from mysql.connector import errorcode, errors
 
+from windmill import tls
 from windmill.errors import ConfigError, StoreError, StoreUnavailable, WindmillError
 from windmill.model import Health, Heartbeat, Sighting
 from windmill.settings import Settings
@@ -30,6 +31,7 @@ _LOGIN = (
     errorcode.ER_BAD_DB_ERROR,
     errorcode.ER_DBACCESS_DENIED_ERROR,
     errorcode.ER_TABLEACCESS_DENIED_ERROR,
+    errorcode.ER_COLUMNACCESS_DENIED_ERROR,
 )
 _PASSING = (
     mysql.connector.OperationalError,
@@ -182,10 +184,25 @@ class MySQLHeartbeats:
             read_timeout=_TIMEOUT,  # without these, a server that hangs would hold its caller for ever
             write_timeout=_TIMEOUT,
             autocommit=True,
+            allow_local_infile=False,  # by default a server may ask for any file that we can read
             use_pure=True,  # the C extension's errors do not say which host
             charset="utf8mb4",
             time_zone="+00:00",
+            **self._tls_arguments(),
         )
+
+    def _tls_arguments(self) -> dict[str, Any]:
+        """Without MONITORING_DB_SSL the connector encrypts where the server can, to whoever it is."""
+        wish = self._settings.monitoring_db_tls
+        if not wish.wanted:
+            return {}
+        tls.context(wish)  # the connector's own complaints about the files name no setting
+        return {
+            "ssl_verify_cert": True,  # also has it refuse a server that offers plain text only
+            "ssl_verify_identity": True,
+            "ssl_ca": wish.ca,
+            **({"ssl_cert": wish.cert, "ssl_key": wish.key} if wish.cert else {}),
+        }
 
     def _drop(self) -> None:
         if self._connection is not None:
@@ -196,6 +213,8 @@ class MySQLHeartbeats:
         where = f"MySQL at {self._settings.monitoring_db_host}:{self._settings.monitoring_db_port}"
         code = getattr(exc, "errno", None)
         text = " ".join(str(exc).split())
+        if found := self._tls_refusal(exc, where):
+            return found
         if code in _LOGIN:
             names = "MONITORING_DB_NAME, MONITORING_DB_USER and MONITORING_DB_PASSWORD"
             return ConfigError(f"{where} refuses us: {text}; check {names}")
@@ -206,6 +225,12 @@ class MySQLHeartbeats:
         if isinstance(exc, _PASSING):
             return StoreUnavailable(f"{where} cannot be reached: {text}; check MONITORING_DB_HOST and _PORT")
         return StoreError(f"{where}: {text}")
+
+    def _tls_refusal(self, exc: Exception, where: str) -> ConfigError | None:
+        wish = self._settings.monitoring_db_tls
+        if getattr(exc, "errno", None) == errorcode.CR_SSL_CONNECTION_ERROR:
+            return tls.no_tls(wish, where)
+        return tls.refusal(exc.__cause__, wish, where) if exc.__cause__ else None
 
 
 def _text(value: str, longest: int) -> str:

@@ -29,6 +29,7 @@ from windmill.errors import (
 from windmill.handlers.base import Handler
 from windmill.middleware.base import Middleware
 from windmill.model import Ack, Again, Bury, DeadRow, Delivery, Handled, Job, Outcome, Settlement
+from windmill.plain import line
 from windmill.ports import Consumer, Gate, Publisher
 from windmill.writing import Writer
 
@@ -224,7 +225,7 @@ class Runner:
         if one.error is None:
             self._commit([self._judge(one.delivery, one.job, error)])
         elif len(one.outcome.rows) > 1:  # not even its failure can be written: set the message aside
-            bury = Bury(error=type(error).__name__, reason=str(error))
+            bury = Bury(error=type(error).__name__, reason=line(error))
             dead = Outcome(rows=(_dead(one.delivery, one.job, error),))
             self._commit([replace(one, outcome=dead, decision=bury)])
         else:
@@ -284,5 +285,5 @@ def _dead(delivery: Delivery, job: Job | None, error: Exception) -> DeadRow:
         body=delivery.body,
         attempts=delivery.attempt + 1,
         error_class=type(error).__name__,
-        error=str(error),
+        error=line(error),
     )

@@ -1,90 +1,176 @@
-"""The HTTP side of ML services; the only place that calls them, and where requests' errors become ours."""
+"""The HTTP side of ML services; the only place that calls them, and where HTTP's errors become ours."""
 
 from __future__ import annotations
 
-import requests
-from requests.adapters import HTTPAdapter
+import email.utils
+import json
+from datetime import UTC, datetime
+from http.client import HTTPException, IncompleteRead
 
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    DecodeError,
+    HTTPError,
+    LocationValueError,
+    NameResolutionError,
+    NewConnectionError,
+    ProtocolError,
+)
+from urllib3.filepost import encode_multipart_formdata
+
+from windmill.bounded_http import OverflowingError, Pool
 from windmill.catalog import Service
 from windmill.core import replies
-from windmill.errors import ServiceBusy, ServiceRejected, ServiceUnavailable
+from windmill.core.retrying import DELAY_STEPS
+from windmill.errors import BadReply, ServiceBusy, ServiceError, ServiceRejected, ServiceUnavailable
+from windmill.plain import line
 
 _AGAIN = frozenset({408, 425, 429})
-_CONNECT_TIMEOUT = 5.0  # seconds; a service on the same network answers at once or is down
-_HEALTH_TIMEOUT = 5.0
+_HEALTH = "/health"
+_HEALTH_TIMEOUT = 5.0  # seconds
+_HEALTH_BYTES = 4096
+_ERROR_BYTES = 65_536  # of an error's body that are read, to find its message
+_ERROR_SAID = 500  # characters of it that are passed on
+_BROKEN = (HTTPError, HTTPException, OSError, ValueError)  # ValueError: of urllib3, for odd hosts
+_NOT_THERE = (ConnectTimeoutError, NewConnectionError, LocationValueError)
 
 
 class HttpService:
-    """Calls one service over kept-alive connections, one for each of `concurrency` threads."""
+    """Calls one service over kept-alive connections, one for each of `concurrency` threads.
 
-    def __init__(self, service: Service, *, timeout: float, concurrency: int = 1) -> None:
+    A call takes at most `timeout` seconds, from the connection to the last byte; its reply has at most
+    `most` bytes, counted after decompression.
+    """
+
+    def __init__(self, service: Service, *, timeout: float, most: int = 2**25, concurrency: int = 1) -> None:
         self._service = service
-        self._timeout = (min(_CONNECT_TIMEOUT, timeout), timeout)
-        self._session = requests.Session()
-        self._session.trust_env = False  # services are neighbours: no proxy, no netrc
-        self._session.mount("http://", HTTPAdapter(pool_maxsize=concurrency))
+        self._timeout = timeout
+        self._most = most
+        self._pool = Pool(service.host, service.port, concurrency)
 
     def analyze(self, picture: bytes) -> bytes:
-        return self._post({}, picture)
+        return self._post({"file": ("image", picture)})
 
     def score(self, picture: bytes, caption: str) -> bytes:
-        return self._post({"caption": caption}, picture)
+        return self._post({"caption": caption, "file": ("image", picture)})
 
     def healthy(self) -> bool:
         """Whether the service answers `/health` with anything but a server error; one without it is well."""
         try:
-            return self._session.get(self._service.health_url, timeout=_HEALTH_TIMEOUT).status_code < 500
-        except requests.RequestException:
+            with self._pool.open("GET", _HEALTH, seconds=_HEALTH_TIMEOUT, most=_HEALTH_BYTES) as response:
+                response.read(_HEALTH_BYTES)
+                return response.status < 500
+        except (*_BROKEN, OverflowingError):
             return False
 
     def version(self) -> str:
         """The version of the model that `/health` tells; "" where it tells none or does not answer."""
         try:
-            answer = self._session.get(self._service.health_url, timeout=_HEALTH_TIMEOUT).json()
-        except (requests.RequestException, ValueError):
+            with self._pool.open("GET", _HEALTH, seconds=_HEALTH_TIMEOUT, most=_HEALTH_BYTES) as response:
+                answer = json.loads(response.read(_HEALTH_BYTES))
+        except (*_BROKEN, OverflowingError, RecursionError):
             return ""
         return replies.version(answer.get("model")) if isinstance(answer, dict) else ""
 
-    def _post(self, fields: dict[str, str], picture: bytes) -> bytes:
+    def _post(self, fields: dict[str, str | tuple[str, bytes]]) -> bytes:
+        body, kind = encode_multipart_formdata(fields)
         try:
-            response = self._session.post(
-                self._service.url, data=fields, files={"file": ("image", picture)}, timeout=self._timeout
-            )
-        except requests.RequestException as exc:
-            raise self._unavailable(exc) from exc
-        self._refuse(response)
-        return response.content
+            with self._pool.open(
+                "POST",
+                self._service.endpoint,
+                body,
+                {"Content-Type": kind},
+                seconds=self._timeout,
+                most=self._most,
+            ) as response:
+                if not 200 <= response.status < 300:
+                    raise self._refusal(response)
+                return self._body(response)
+        except OverflowingError:
+            raise self._too_large(b"") from None
+        except _BROKEN as exc:
+            raise self._broken(exc) from exc
 
-    def _unavailable(self, exc: requests.RequestException) -> ServiceUnavailable:
-        name, url = self._service.name, self._service.url
-        if isinstance(exc, requests.ReadTimeout):
-            message = f"{name} at {url} gave no answer within {self._timeout[1]:g} s (REQUEST_TIMEOUT)"
+    def _body(self, response: BaseHTTPResponse) -> bytes:
+        try:
+            body = response.read(self._most + 1, decode_content=True)
+        except DecodeError as exc:
+            encoding = response.headers.get("Content-Encoding", "")
+            message = f"{self._where} sent a reply that cannot be decompressed ({line(encoding, 50)})"
+            raise BadReply(message, service=self._service.name, body="") from exc
+        if len(body) > self._most:
+            raise self._too_large(body)
+        return body
+
+    @property
+    def _where(self) -> str:
+        return f"{self._service.name} at {self._service.url}"
+
+    def _too_large(self, body: bytes) -> BadReply:
+        message = f"{self._where} sent a reply of more than {self._most / 2**20:g} MB (MAX_REPLY_MB)"
+        return BadReply(message, service=self._service.name, body=replies.beginning(body))
+
+    def _broken(self, exc: Exception) -> ServiceUnavailable:
+        """What a call without a whole answer means: too slow, not there, or broken off."""
+        name, where = self._service.name, self._where
+        if isinstance(exc, _NOT_THERE):
+            cause = "its name is unknown" if isinstance(exc, NameResolutionError) else "no connection"
+            return ServiceUnavailable(f"{where} cannot be reached: {cause}", service=name)
+        if self._pool.out_of_time():
+            message = f"{where} gave no answer within {self._timeout:g} s (REQUEST_TIMEOUT)"
             return ServiceUnavailable(message, service=name, timed_out=True)
-        cause = "no connection" if isinstance(exc, requests.ConnectionError) else str(exc)
-        return ServiceUnavailable(f"{name} at {url} cannot be reached: {cause}", service=name)
+        return ServiceUnavailable(f"{where} gave no whole answer: {line(_cause(exc), 200)}", service=name)
 
-    def _refuse(self, response: requests.Response) -> None:
-        """Raises for whatever is not a 2xx."""
-        status, name = response.status_code, self._service.name
-        if status < 300:
-            return
-        message = f"{name} at {self._service.url} answered {status}: {_said(response)}"
+    def _refusal(self, response: BaseHTTPResponse) -> ServiceError:
+        """The error that a status other than 2xx stands for."""
+        status, name = response.status, self._service.name
+        if 300 <= status < 400:
+            target = line(response.headers.get("Location", "nowhere"), 200)
+            message = (
+                f"{self._where} answered {status}, a redirection to {target}: a service must answer itself"
+            )
+            return ServiceRejected(message, service=name)
+        message = f"{self._where} answered {status}: {_said(response)}"
         if status == 503:
-            raise ServiceUnavailable(message, service=name)
+            return ServiceUnavailable(message, service=name)
         if status in _AGAIN or status >= 500:
-            raise ServiceBusy(message, service=name, retry_after=_retry_after(response))
-        raise ServiceRejected(message, service=name)
+            wish = _retry_after(response.headers.get("Retry-After", ""), datetime.now(UTC))
+            return ServiceBusy(message, service=name, retry_after=wish)
+        return ServiceRejected(message, service=name)
 
 
-def _said(response: requests.Response) -> str:
+def _cause(exc: Exception) -> str:
+    """Why there is no whole answer, in few words."""
+    cause = exc.args[-1] if isinstance(exc, ProtocolError) and exc.args else exc
+    if isinstance(cause, ConnectionError):
+        return "the connection was closed"
+    if isinstance(cause, IncompleteRead):
+        return "it broke off in the middle"
+    return f"what came is not HTTP ({type(cause).__name__}: {cause})"
+
+
+def _said(response: BaseHTTPResponse) -> str:
     """The contract's error message if there is one, else the start of what came."""
     try:
-        return str(response.json()["error"]["message"])[:500]
-    except (ValueError, KeyError, TypeError):
-        return response.text[:200].strip() or "nothing"
+        body = response.read(_ERROR_BYTES, decode_content=True)
+    except (*_BROKEN, OverflowingError):
+        return "nothing more"  # the status has been said, and decides
+    try:
+        return line(json.loads(body)["error"]["message"], _ERROR_SAID)
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return line(body.decode("utf-8", "replace"), _ERROR_SAID) or "nothing"
 
 
-def _retry_after(response: requests.Response) -> float | None:
-    """Seconds from `Retry-After`; a date there is rare enough between neighbours to be left out."""
-    value = response.headers.get("Retry-After", "")
-    return float(value) if value.isdecimal() else None
+def _retry_after(value: str, now: datetime) -> float | None:
+    """Seconds from `Retry-After`, in either of its forms, and no more than a job can wait at once."""
+    try:
+        seconds = float(value) if value.strip().isdecimal() else _until(value, now)
+    except (ValueError, OverflowError, TypeError):
+        return None
+    return min(max(0.0, seconds), float(DELAY_STEPS[-1]))
+
+
+def _until(date: str, now: datetime) -> float:
+    moment = email.utils.parsedate_to_datetime(date)
+    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds()

@@ -40,6 +40,35 @@ def _secret(default: str = "") -> Any:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """What the settings say about one connection's TLS; a path that is not set is empty.
+
+    `names` has the variables of `ca`, `cert` and `key`, `switch` the one that asks for TLS, and `host` the
+    one with the server's name: messages name them.
+    """
+
+    wanted: bool  # encrypted, or no connection
+    verified: bool  # and only to a server that shows a certificate of this CA, for this name
+    ca: str
+    cert: str
+    key: str
+    names: tuple[str, str, str]
+    switch: str
+    remedy: str  # what `switch` must be for verification
+    host: str
+
+    def check(self) -> None:
+        """Raises `ConfigError` where a file is set that would not be used: plain text must not look safe."""
+        ca, cert, key = self.names
+        if bool(self.cert) != bool(self.key):
+            raise ConfigError(f"{cert}, {key}: set both or neither (one file may hold both)")
+        if self.ca and not self.verified:
+            raise ConfigError(f"{ca}: set, but nothing is verified; set {self.switch}={self.remedy} too")
+        if self.cert and not self.wanted:
+            raise ConfigError(f"{cert}: set, but TLS is not asked for; set {self.switch}={self.remedy} too")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All settings, checked. Passwords stay out of its repr."""
 
@@ -51,6 +80,8 @@ class Settings:
     queue_vhost: str = "/"
     queue_ssl: bool = False
     queue_ssl_ca: str = ""
+    queue_ssl_cert: str = ""
+    queue_ssl_key: str = ""
 
     db_host: str = "localhost"
     db_port: int = _number(5432, least=1, most=65535)
@@ -58,6 +89,9 @@ class Settings:
     db_user: str = "windmill"
     db_password: str = _secret()
     db_sslmode: str = _one_of("prefer", "disable", "allow", "require", "verify-ca", "verify-full")
+    db_sslrootcert: str = ""
+    db_sslcert: str = ""
+    db_sslkey: str = ""
 
     max_queue_depth: int = _number(100_000, least=1, most=1_000_000_000)
 
@@ -67,6 +101,7 @@ class Settings:
     worker_concurrency: int = _number(4, least=1, most=256)
     worker_prefetch_count: int = _number(0, least=0, most=65535)
     request_timeout: float = _number(60.0, least=0.1, most=1700)
+    max_reply_mb: float = _number(32.0, least=0.01, most=1024)
     max_retries: int = _number(3, least=0, most=100)
     max_image_mb: float = _number(32.0, least=0.1, most=1024)
     max_image_megapixels: float = _number(50.0, least=0.1, most=1000)
@@ -80,6 +115,10 @@ class Settings:
     monitoring_db_name: str = ""
     monitoring_db_user: str = ""
     monitoring_db_password: str = _secret()
+    monitoring_db_ssl: bool = False
+    monitoring_db_ssl_ca: str = ""
+    monitoring_db_ssl_cert: str = ""
+    monitoring_db_ssl_key: str = ""
     heartbeat_interval: float = _number(30.0, least=0.1, most=3600)
 
     log_level: str = _one_of("INFO", "DEBUG", "WARNING", "ERROR")
@@ -96,6 +135,8 @@ class Settings:
             missing = [name.upper() for name in _MONITORING if not getattr(self, name)]
             if missing:
                 raise ConfigError(f"{', '.join(missing)}: not set, and ENABLE_MONITORING=true needs them")
+        for tls in (self.queue_tls, self.db_tls, self.monitoring_db_tls):
+            tls.check()
 
     def _check_lists(self) -> None:
         for root in self.image_roots:
@@ -112,6 +153,41 @@ class Settings:
         return self.broker or ("rabbitmq" if self.queue_host else "postgres")
 
     @property
+    def queue_tls(self) -> Tls:
+        """TLS to RabbitMQ."""
+        return self._switched_tls("queue", on=self.queue_ssl)
+
+    @property
+    def monitoring_db_tls(self) -> Tls:
+        """TLS to MySQL."""
+        return self._switched_tls("monitoring_db", on=self.monitoring_db_ssl)
+
+    @property
+    def db_tls(self) -> Tls:
+        """TLS to PostgreSQL, in libpq's words."""
+        return Tls(
+            wanted=self.db_sslmode in ("require", "verify-ca", "verify-full"),
+            verified=self.db_sslmode in ("verify-ca", "verify-full"),
+            ca=self.db_sslrootcert,
+            cert=self.db_sslcert,
+            key=self.db_sslkey,
+            names=("DB_SSLROOTCERT", "DB_SSLCERT", "DB_SSLKEY"),
+            switch="DB_SSLMODE",
+            remedy="verify-full",
+            host="DB_HOST",
+        )
+
+    def _switched_tls(self, prefix: str, *, on: bool) -> Tls:
+        fields = [f"{prefix}_ssl_{name}" for name in ("ca", "cert", "key")]
+        ca, cert, key = (getattr(self, field) for field in fields)
+        names = (fields[0].upper(), fields[1].upper(), fields[2].upper())
+        switch, host = f"{prefix}_ssl".upper(), f"{prefix}_host".upper()
+        return Tls(
+            wanted=on, verified=on, ca=ca, cert=cert, key=key,
+            names=names, switch=switch, remedy="true", host=host,
+        )  # fmt: skip
+
+    @property
     def node(self) -> str:
         """This machine's name, as heartbeats and worker ids carry it."""
         return socket.gethostname()
@@ -126,7 +202,9 @@ def load(environ: Mapping[str, str] | None = None, dotenv: Path = Path(".env")) 
 
     Raises `ConfigError` that names the variable, its value unless secret, and where it was set.
     """
-    written = {key: value for key, value in dotenv_values(dotenv).items() if value is not None}
+    # A password may hold "${": nothing in the file stands for something else.
+    found = dotenv_values(dotenv, interpolate=False)
+    written = {key: value for key, value in found.items() if value is not None}
     environ = os.environ if environ is None else environ
     hints = get_type_hints(Settings)
     values = {}
@@ -140,6 +218,8 @@ def load(environ: Mapping[str, str] | None = None, dotenv: Path = Path(".env")) 
 
 
 def _parse(variable: str, text: str, kind: type, limits: Mapping[str, Any], source: str) -> Any:
+    if not _is_text(text):
+        raise ConfigError(f"{variable} in {source}: not UTF-8")  # whatever it is, it may be a password
     try:
         value = _value(text, kind, limits)
     except ValueError as exc:
@@ -166,6 +246,11 @@ def _is_network(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_text(text: str) -> bool:
+    """Whether it is without the halves of characters that stand for bytes which are not UTF-8."""
+    return text.encode("utf-8", "replace").decode() == text
 
 
 def _boolean(text: str) -> bool:

@@ -100,6 +100,7 @@ def caller(service: Service, settings: Settings) -> HttpService:
     return HttpService(
         service,
         timeout=service.timeout or settings.request_timeout,
+        most=round(settings.max_reply_mb * 2**20),
         concurrency=_concurrency(service, settings),
     )
 

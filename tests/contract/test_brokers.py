@@ -41,8 +41,8 @@ def take(consumer, count):
     return taken
 
 
-def eventually(condition):
-    deadline = time.monotonic() + SOON
+def eventually(condition, patience=SOON):
+    deadline = time.monotonic() + patience
     while not (found := condition()):
         assert time.monotonic() < deadline, "it never came true"
         threading.Event().wait(0.02)

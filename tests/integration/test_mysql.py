@@ -22,7 +22,7 @@ import pytest
 from tests.servers.base import free_port
 from tests.waiting import until
 from windmill import mysql_heartbeats
-from windmill.errors import ConfigError, StoreUnavailable
+from windmill.errors import ConfigError, StoreError, StoreUnavailable
 from windmill.heartbeats import Heart, Pulse
 from windmill.model import Health, Heartbeat
 from windmill.mysql_heartbeats import MySQLHeartbeats
@@ -274,6 +274,15 @@ def test_text_that_is_too_long_or_no_text_is_cut_to_what_fits(log):
     assert (kept.error_message, len(kept.node_hostname), len(kept.service_name)) == ("👩" * 2000, 255, 100)
     log.write(replace(BEAT, error_message="caf\udce9.jpg"))
     assert log.latest()[0].heartbeat.error_message == "caf?.jpg"
+
+
+def test_a_server_that_asks_for_a_file_gets_none(log, rows, tmp_path):
+    secret = tmp_path / "id_rsa"
+    secret.write_text("private", "utf-8")
+    rows("CREATE TABLE loot (line TEXT)")
+    with pytest.raises(StoreError), log._cursor(5) as cursor:
+        cursor.execute("LOAD DATA LOCAL INFILE %s INTO TABLE loot", (str(secret),))
+    assert rows("SELECT * FROM loot") == []
 
 
 # --- when it is not there --------------------------------------------------------------------------------

@@ -3,13 +3,11 @@
 import logging
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 
 import pika
@@ -19,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.contract.test_brokers import SOON, dispatch, eventually, numbers, settled, take
-from tests.servers import RabbitMQ
 from tests.servers.base import find, free_port
+from tests.servers.proxy import Proxy
 from windmill import catalog, rabbitmq
 from windmill.errors import BrokerError, ConfigError
 from windmill.model import Again, QueueState
@@ -331,58 +329,143 @@ def test_a_garbled_attempt_is_the_first(server, broker, service, header):
     consumer.settle(settled([delivery]))
 
 
-class Encrypted(RabbitMQ):
-    """A server that speaks TLS only; `ca.pem` in its folder vouches for it."""
-
-    def prepare(self):
-        super().prepare()
-        openssl = find("openssl")
-        self.once(
-            *f"{openssl} req -x509 -newkey rsa:2048 -nodes -days 2 -keyout key.pem -out ca.pem".split(),
-            *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
-        )
-        with (self.folder / "rabbitmq.conf").open("a") as conf:
-            conf.write(f"listeners.tcp = none\nlisteners.ssl.1 = {self.host}:{self.port}\n")
-            for key, name in (("cacertfile", "ca"), ("certfile", "ca"), ("keyfile", "key")):
-                conf.write(f"ssl_options.{key} = {self.folder}/{name}.pem\n")
-
-    def environment(self):
-        environment = super().environment()
-        del environment["RABBITMQ_NODE_PORT"]
-        return environment
-
-    def answers(self):
-        try:
-            socket.create_connection((self.host, self.port), 1).close()
-        except OSError:
-            return False
-        return True
-
-
-@pytest.fixture(scope="module")
-def encrypted(rabbitmq_server):
-    server = Encrypted()
+def test_an_alarm_is_waited_out_with_one_warning(server, broker, service, caplog, monkeypatch):
+    monkeypatch.setattr("windmill.rabbitmq.publishing.CONFIRM_TIMEOUT", 0.5)
+    broker.publish([dispatch(1, service)])
+    stop = threading.Event()
+    server.control("set_vm_memory_high_watermark", "0.0000001")
     try:
-        yield server.start()
+        with ThreadPoolExecutor(3) as pool:
+            waiting = [pool.submit(broker.publish, [dispatch(number, service)]) for number in (2, 3)]
+            eventually(lambda: "takes no messages" in caplog.text)
+            stopped = pool.submit(broker.publish, [dispatch(4, service)], stop=stop)
+            assert not wait([*waiting, stopped], 1.5).done  # longer than a confirm may take
+            stop.set()
+            server.control("set_vm_memory_high_watermark", "0.8")
+            for one in waiting:
+                one.result(SOON)
+            with pytest.raises(BrokerError, match="short of memory"):
+                stopped.result(SOON)
     finally:
-        server.remove()
+        server.control("set_vm_memory_high_watermark", "0.8")
+    assert len([one for one in caplog.records if one.levelno >= logging.WARNING]) == 1
+    assert {1, 2, 3} <= set(numbers(take(broker.consumer(service, prefetch=9), 3)))
 
 
-def test_tls_is_verified(encrypted, service, caplog):
-    facts = {"queue_host": encrypted.host, "queue_port": encrypted.port}
-    own = str(encrypted.folder / "ca.pem")
-    with closing(rabbitmq.connect(Settings(**facts, queue_ssl=True, queue_ssl_ca=own), "w")) as broker:
-        broker.publish([dispatch(number, service) for number in range(300)])
-        assert numbers(take(broker.consumer(service, prefetch=1), 1)) == [0]
-    with pytest.raises(ConfigError, match="QUEUE_SSL_CA"):
-        rabbitmq.connect(Settings(**facts, queue_ssl=True), "w")
-    rabbitmq.connect(Settings(**facts), "w").close()
-    assert "set QUEUE_SSL=true" in caplog.text
+def test_settling_again_and_again_during_an_alarm_leaves_one_copy_too_many(
+    server, broker, service, caplog, monkeypatch
+):
+    monkeypatch.setattr("windmill.rabbitmq.publishing.CONFIRM_TIMEOUT", 0.3)
+    broker.publish([dispatch(1, service)])
+    consumer = broker.consumer(service, prefetch=1)
+    taken = take(consumer, 1)
+    server.control("set_vm_memory_high_watermark", "0.0000001")
+    try:
+        for _ in range(3):  # the first one lies with the broker, which does not look at it yet
+            with pytest.raises(BrokerError, match="takes no messages"):
+                consumer.settle(settled(taken, Again(delay=0.1, attempt=1)))
+    finally:
+        server.control("set_vm_memory_high_watermark", "0.8")
+    consumer.settle(settled(taken, Again(delay=0.1, attempt=1)))
+    copies = [take(consumer, 1)]
+    consumer.settle(settled(copies[0]))
+    copies += [late for late in [consumer.take(1, 1)] if late]
+    assert [one.attempt for (one,) in copies] == [1, 1]
 
 
-def test_plain_where_tls_was_set_says_so(settings, caplog):
-    rabbitmq.connect(replace(settings, queue_ssl=True), "w").close()
-    assert "set QUEUE_SSL=false" in caplog.text
+def test_a_consumer_that_was_cancelled_in_silence_consumes_again(broker, service, monkeypatch, caplog):
+    monkeypatch.setattr("windmill.rabbitmq.watching.STALL", 0.3)
+    consumer = broker.consumer(service, prefetch=5)
+    broker.publish([dispatch(1, service)])
+    consumer.settle(settled(take(consumer, 1)))
+    (channel,) = [one for one in broker._link._channels if one.raw.consumer_tags]
+    channel.ask(lambda raw, reply: raw.basic_cancel(raw.consumer_tags[0], callback=reply.give))
+    broker.publish([dispatch(2, service)])
+    assert numbers(take(consumer, 1)) == [2]
+    assert "consuming anew" in caplog.text
+
+
+def test_a_consumer_whose_hands_are_full_is_left_alone(broker, service, monkeypatch, caplog):
+    monkeypatch.setattr("windmill.rabbitmq.watching.STALL", 0.05)
+    broker.publish([dispatch(number, service) for number in range(3)])
+    consumer = broker.consumer(service, prefetch=1)
+    taken = take(consumer, 1)
+    assert consumer.take(1, 0.5) == []
+    consumer.settle(settled(taken))
+    assert not take(consumer, 1)[0].redelivered
+    assert consumer.take(1, 0.2) == []
+    assert not caplog.records
+
+
+def test_a_network_that_falls_silent_is_left_and_found_again(server, service, monkeypatch):
+    monkeypatch.setattr("windmill.rabbitmq.parameters.HEARTBEAT", 1)  # pika adds five seconds
+    with Proxy(server.host, server.port) as way:
+        settings = Settings(queue_host=way.host, queue_port=way.port)
+        with closing(rabbitmq.connect(settings, "worker-1")) as broker:
+            consumer = broker.consumer(service, prefetch=5)
+            broker.publish([dispatch(1, service), dispatch(2, service)])
+            taken = take(consumer, 1)
+            way.silence()
+            eventually(lambda: [consumer.take(0, 0.1)] and not broker._link.wait_open(0), 20)
+            way.restore()
+            broker.publish([dispatch(3, service)])
+            assert sorted(numbers(take(consumer, 3))) == [1, 2, 3]
+            consumer.settle(settled(taken))
+
+
+def test_connections_that_the_broker_closes_come_back(server, settings, service):
+    with (
+        closing(rabbitmq.connect(settings, "one")) as one,
+        closing(rabbitmq.connect(settings, "two")) as two,
+    ):
+        one.publish([dispatch(number, service) for number in range(40)])
+        consumers = [one.consumer(service, prefetch=5), two.consumer(service, prefetch=5)]
+        held = [take(consumer, 5) for consumer in consumers]
+        server.control("close_all_connections", "test")
+        for consumer, taken in zip(consumers, held, strict=True):
+            consumer.settle(settled(taken))  # of a lost connection: skipped
+        found = []
+        while not {*range(40)} <= set(found):
+            for consumer in consumers:
+                taken = consumer.take(5, 0.2)
+                found += numbers(taken)
+                consumer.settle(settled(taken))
+        two.publish([dispatch(40, service)])
+        assert 40 in all_of(consumers[0], {40}) or consumers[1].depth() == 0
+
+
+def test_a_job_held_too_long_costs_the_channel_and_nothing_else(server, settings, service, caplog):
+    server.control("eval", "application:set_env(rabbit, consumer_timeout, 500).")
+    server.control("eval", "application:set_env(rabbit, channel_tick_interval, 500).")
+    try:
+        with closing(rabbitmq.connect(settings, "worker-1")) as broker:
+            broker.publish([dispatch(1, service), dispatch(2, service)])
+            consumer = broker.consumer(service, prefetch=2)
+            taken = take(consumer, 2)
+            (again, *_) = take(consumer, 1)
+            assert again.redelivered
+            assert "consumer ack timed out" in caplog.text or "starts anew" in caplog.text
+            consumer.settle(settled(taken))  # too late: skipped
+            consumer.settle(settled([again]))
+    finally:
+        server.control("eval", "application:set_env(rabbit, consumer_timeout, 1800000).")
+        server.control("eval", "application:set_env(rabbit, channel_tick_interval, 60000).")
+
+
+def test_a_census_that_is_killed_midway_loses_nothing(server, settings, broker, service):
+    broker.publish([dispatch(number, service) for number in range(1000)])
+    with closing(rabbitmq.connect(settings, "counter")) as counter:
+        census = counter.census(service)
+        next(census)
+        server.control("close_all_connections", "test")
+        with pytest.raises(BrokerError):
+            list(census)
+    with closing(broker.consumer(service, prefetch=500)) as consumer:
+        found = all_of(consumer, {*range(1000)})
+        while late := consumer.take(500, 0.5):
+            found += numbers(late)
+            consumer.settle(settled(late))
+    assert len(found) <= 1200
 
 
 def test_the_broker_shows_who_is_connected(server, broker, service):

@@ -17,6 +17,8 @@ from typing import Self
 
 import psutil
 
+from tests.servers.certificates import Certificates
+
 INSTALL = "tests/servers/install.sh installs it"
 _START, _STOP = 60.0, 20.0  # seconds
 
@@ -87,13 +89,14 @@ def _runs(process: psutil.Process) -> bool:
 class Server:
     """A server process with its data in a folder that survives stop, kill and start, but not `remove`.
 
-    `with Postgres() as server:` starts it and removes it.
+    `with Postgres() as server:` starts it and removes it. With `tls` it speaks TLS.
     """
 
     user = "nobody"  # whom it runs as when we are root
     end = signal.SIGTERM  # asks it to stop in good order
 
-    def __init__(self) -> None:
+    def __init__(self, tls: Certificates | None = None) -> None:
+        self.tls = tls
         self.host = "127.0.0.1"
         self.port = free_port()
         # Not TMPDIR: root's may be closed to `user`, and a socket's path has room for 107 bytes.
@@ -125,6 +128,8 @@ class Server:
         if not self._prepared:
             self.give_folder()
             self.prepare()
+            if self.tls:
+                self.store(self.tls.server())
             self._prepared = True
         log = (self.folder / "log.txt").open("ab")
         with log:
@@ -221,6 +226,24 @@ class Server:
         if os.geteuid() == 0:
             record = pwd.getpwnam(self.user)
             os.chown(self.folder, record.pw_uid, record.pw_gid)
+
+    def store(self, files: dict[str, bytes]) -> None:
+        """Writes files that only the server's account may read."""
+        for name, content in files.items():
+            path = self.folder / name
+            path.write_bytes(content)
+            path.chmod(0o600)
+            if os.geteuid() == 0:
+                record = pwd.getpwnam(self.user)
+                os.chown(path, record.pw_uid, record.pw_gid)
+
+    def present(self, files: dict[str, bytes]) -> None:
+        """Has the running server show another certificate from now on."""
+        self.store(files)
+        self.reload_certificate()
+
+    def reload_certificate(self) -> None:
+        raise NotImplementedError
 
     def once(self, *command: str) -> None:
         """Runs a command to its end, as the server's account."""

@@ -9,6 +9,7 @@ import subprocess
 import mysql.connector
 
 from tests.servers.base import Server, find
+from tests.servers.certificates import Certificates
 
 _FOLDERS = ("/usr/sbin", "/usr/bin", "/usr/local/sbin", "/opt/homebrew/bin")
 
@@ -19,11 +20,11 @@ class MariaDB(Server):
     dbuser = "windmill"
     password = "test-password"
 
-    def __init__(self) -> None:
+    def __init__(self, tls: Certificates | None = None) -> None:
         self._binary = find("mariadbd", *_FOLDERS)
         self._install = find("mariadb-install-db", *_FOLDERS)
         self._names = itertools.count(1)
-        super().__init__()
+        super().__init__(tls)
 
     def prepare(self) -> None:
         self.once(
@@ -53,7 +54,11 @@ class MariaDB(Server):
             "--skip-name-resolve",
             "--innodb-buffer-pool-size=64M",
             "--innodb-flush-log-at-trx-commit=0",
+            *(f"--ssl-{name}={self.folder}/{name}.pem" for name in ("ca", "cert", "key") if self.tls),
         ]
+
+    def reload_certificate(self) -> None:
+        self.run("FLUSH SSL")
 
     def answers(self) -> bool:
         with contextlib.suppress(mysql.connector.Error):

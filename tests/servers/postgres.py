@@ -9,22 +9,29 @@ import signal
 import psycopg2
 
 from tests.servers.base import Server, find
+from tests.servers.certificates import Certificates
 
 _BINARIES = "/usr/lib/postgresql/*/bin"
 
 
 class Postgres(Server):
-    """`user` windmill, trusted from loopback. `durable` waits for the disk, as a bench wants."""
+    """`user` windmill, trusted from loopback. `durable` waits for the disk, as a bench wants.
+
+    `rules` are lines of pg_hba.conf that go before that trust.
+    """
 
     dbuser = "windmill"
     password = ""
     end = signal.SIGINT  # "fast": does not wait for clients
 
-    def __init__(self, *, durable: bool = False) -> None:
+    def __init__(
+        self, tls: Certificates | None = None, *, durable: bool = False, rules: tuple[str, ...] = ()
+    ) -> None:
         self._binary = find("postgres", _BINARIES)
         self._durable = durable
         self._names = itertools.count(1)
-        super().__init__()
+        self._rules = rules
+        super().__init__(tls)
 
     def prepare(self) -> None:
         initdb = str(find("initdb", _BINARIES))
@@ -41,13 +48,21 @@ class Postgres(Server):
             "UTF8",
             "--locale=C.UTF-8",
         )
+        access = self.folder / "data" / "pg_hba.conf"
+        access.write_text("\n".join((*self._rules, access.read_text("utf-8"))), "utf-8")
 
     def command(self) -> list[str]:
         settings = {"listen_addresses": self.host, "port": self.port, "unix_socket_directories": self.folder}
         if not self._durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        if self.tls:
+            files = {f"ssl_{name}_file": self.folder / f"{name}.pem" for name in ("ca", "cert", "key")}
+            settings |= {"ssl": "on", **files}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return [str(self._binary), "-D", str(self.folder / "data"), *options]
+
+    def reload_certificate(self) -> None:
+        self.run("SELECT pg_reload_conf()")
 
     def answers(self) -> bool:
         with contextlib.suppress(psycopg2.OperationalError):

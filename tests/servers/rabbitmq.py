@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import ssl
 
 import pika
 import pika.exceptions
 
 from tests.servers.base import Server, find, free_port
+from tests.servers.certificates import Certificates
 
 _BINARIES = ("/usr/lib/rabbitmq/bin", "/usr/local/sbin", "/opt/homebrew/sbin")
 # add_vhost and set_permissions in one, since each `rabbitmqctl` boots an Erlang.
@@ -21,35 +23,45 @@ rabbit_auth_backend_internal:set_permissions(
 
 
 class RabbitMQ(Server):
-    """User guest, password guest; not through Debian's wrapper, which insists on an account of its own."""
+    """User guest, password guest; not through Debian's wrapper, which insists on an account of its own.
+
+    With `tls` it speaks nothing else, and wants a client's certificate.
+    """
 
     dbuser = "guest"
     password = "guest"
 
-    def __init__(self) -> None:
+    def __init__(self, tls: Certificates | None = None) -> None:
         self._binary = find("rabbitmq-server", *_BINARIES)
-        super().__init__()
+        super().__init__(tls)
         self._distribution = free_port()
         self._epmd = free_port()
         self._node = f"windmill{self.port}@localhost"
         self._names = itertools.count(1)
 
     def prepare(self) -> None:
-        (self.folder / "rabbitmq.conf").write_text(
-            "disk_free_limit.absolute = 50MB\nvm_memory_high_watermark.relative = 0.8\n", "utf-8"
-        )
+        lines = ["disk_free_limit.absolute = 50MB", "vm_memory_high_watermark.relative = 0.8"]
+        if self.tls:
+            lines += ["listeners.tcp = none", f"listeners.ssl.1 = {self.host}:{self.port}"]
+            lines += ["ssl_options.verify = verify_peer", "ssl_options.fail_if_no_peer_cert = true"]
+            for key, name in (("cacert", "ca"), ("cert", "cert"), ("key", "key")):
+                lines.append(f"ssl_options.{key}file = {self.folder}/{name}.pem")
+        (self.folder / "rabbitmq.conf").write_text("\n".join(lines) + "\n", "utf-8")
         (self.folder / "enabled_plugins").write_text("[].\n", "utf-8")
         for name in ("rabbitmq.conf", "enabled_plugins"):
             (self.folder / name).chmod(0o644)
 
     def environment(self) -> dict[str, str]:
         place = self.folder
+        plain = (
+            {} if self.tls else {"RABBITMQ_NODE_PORT": str(self.port)}
+        )  # it would open that port for plain text
         return {
             **os.environ,
+            **plain,
             "HOME": str(place),
             "RABBITMQ_NODENAME": self._node,
             "RABBITMQ_NODE_IP_ADDRESS": self.host,
-            "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(self._distribution),
             "ERL_EPMD_PORT": str(self._epmd),
             "ERL_EPMD_ADDRESS": self.host,
@@ -76,9 +88,15 @@ class RabbitMQ(Server):
     def connect(self, vhost: str = "/") -> pika.BlockingConnection:
         """A client's connection."""
         credentials = pika.PlainCredentials(self.dbuser, self.password)
-        return pika.BlockingConnection(
-            pika.ConnectionParameters(self.host, self.port, vhost, credentials, socket_timeout=5)
-        )
+        parameters = pika.ConnectionParameters(self.host, self.port, vhost, credentials, socket_timeout=5)
+        if self.tls:
+            context = ssl.create_default_context(cafile=self.tls.ca)
+            context.load_cert_chain(self.tls.cert, self.tls.key)
+            parameters.ssl_options = pika.SSLOptions(context, self.host)
+        return pika.BlockingConnection(parameters)
+
+    def reload_certificate(self) -> None:
+        self.control("eval", "ssl:clear_pem_cache().")
 
     def control(self, *words: str) -> None:
         """Runs `rabbitmqctl`."""

@@ -95,3 +95,40 @@ def test_the_examples_values_are_the_defaults(tmp_path):
     values = [line[1:] for line in example.splitlines() if re.match(r"#[A-Z_]+=", line)]
     dotenv.write_text("\n".join(v for v in values if not v.startswith(optional)), "utf-8")
     assert load({}, dotenv) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"QUEUE_SSL_CA": "ca.pem"}, ("QUEUE_SSL_CA", "QUEUE_SSL=true")),
+        ({"QUEUE_SSL": "true", "QUEUE_SSL_CERT": "c.pem"}, ("QUEUE_SSL_CERT", "QUEUE_SSL_KEY")),
+        ({"DB_SSLROOTCERT": "ca.pem"}, ("DB_SSLROOTCERT", "DB_SSLMODE=verify-full")),
+        ({"DB_SSLROOTCERT": "ca.pem", "DB_SSLMODE": "require"}, ("DB_SSLROOTCERT", "DB_SSLMODE=verify-full")),
+        ({"DB_SSLCERT": "c.pem", "DB_SSLKEY": "k.pem"}, ("DB_SSLCERT", "DB_SSLMODE=verify-full")),
+        ({"DB_SSLKEY": "k.pem", "DB_SSLMODE": "verify-full"}, ("DB_SSLCERT", "DB_SSLKEY")),
+        ({"MONITORING_DB_SSL_CA": "ca.pem"}, ("MONITORING_DB_SSL_CA", "MONITORING_DB_SSL=true")),
+    ],
+)
+def test_files_that_would_not_be_used_are_an_error(environment, named, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        load(environment, tmp_path / ".env")
+    assert all(name in str(caught.value) for name in named)
+
+
+def test_a_password_in_the_file_is_taken_as_it_is(tmp_path):
+    (tmp_path / ".env").write_text("DB_PASSWORD='a${HOME}b $x \"#%@é '\n", "utf-8")
+    assert load({}, tmp_path / ".env").db_password == 'a${HOME}b $x "#%@é '
+
+
+def test_a_value_that_is_not_utf_8_is_an_error_that_does_not_show_it(tmp_path):
+    with pytest.raises(ConfigError, match="DB_PASSWORD in the environment: not UTF-8") as caught:
+        load({"DB_PASSWORD": "secret\udcff"}, tmp_path / ".env")
+    assert "secret" not in str(caught.value)
+
+
+def test_the_password_of_the_manual_is_read_as_it_stands_there(tmp_path):
+    manual = (EXAMPLE.parent / "docs/security.md").read_text("utf-8")
+    (line,) = re.findall(r"^DB_PASSWORD='.*'$", manual, re.MULTILINE)
+    (tmp_path / ".env").write_text(f"{line}\nQUEUE_PASSWORD='it\\'s'\n", "utf-8")
+    found = load({}, tmp_path / ".env")
+    assert (found.db_password, found.queue_password) == ('p@ss "word" %20 $x#é', "it's")

@@ -8,11 +8,13 @@ from windmill.core import wire
 from windmill.errors import MessageError
 from windmill.model import Box, BoxRef, Caption, Image, Job
 
-texts = st.text(st.characters(codec="utf-8"))
-numbers = st.floats(allow_nan=False, allow_infinity=False)
-images = st.builds(Image, image_id=st.integers(), path=texts, url=st.none() | texts)
-remote_images = st.builds(Image, image_id=st.integers(), url=texts)
-boxes = st.builds(Box, x=numbers, y=numbers, width=numbers, height=numbers)
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
+ids = st.integers(-(2**63) + 1, 2**63 - 1)
+numbers = st.floats(-1e9, 1e9)
+sizes = st.floats(0, 1e9)
+images = st.builds(Image, image_id=ids, path=texts, url=st.none() | texts)
+remote_images = st.builds(Image, image_id=ids, url=texts)
+boxes = st.builds(Box, x=numbers, y=numbers, width=sizes, height=sizes)
 jobs = st.builds(
     Job,
     image=images | remote_images,

@@ -252,6 +252,7 @@ def _environment(settings: Settings, catalog: Path) -> dict[str, str]:
         "DB_USER": settings.db_user,
         "DB_PASSWORD": settings.db_password,
         "DB_SSLMODE": settings.db_sslmode,
+        **dict.fromkeys(("DB_SSLROOTCERT", "DB_SSLCERT", "DB_SSLKEY"), ""),
         "SERVICE_CONFIG": str(catalog),
         "ENABLE_MONITORING": "false",
         "WORKER_ID": "",

@@ -9,6 +9,7 @@ from typing import Any
 from windmill.core import merging, voting
 from windmill.errors import BadReply
 from windmill.model import Box, Consensus, Detection, MergedBox, SourcedDetection, Special, Vote
+from windmill.plain import line
 
 
 def merged_box(box: MergedBox) -> str:
@@ -66,7 +67,7 @@ def consensus(value: Consensus) -> str:
 
 def failure(error: Exception) -> str:
     """`data` of a row whose status is error or timeout, with what a service said instead of a reply."""
-    fields = {"class": type(error).__name__, "message": str(error)}
+    fields = {"class": type(error).__name__, "message": line(error)}
     if isinstance(error, BadReply):
         fields["body"] = error.body
     return _dump({"error": fields})

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from windmill.model import Box
 
+FARTHEST = 1e9  # pixels from the corner at most: no image is that large, and areas neither overflow nor blur
+
 
 def iou(a: Box, b: Box) -> float:
     """Intersection over union, in [0, 1]; 0 for boxes that do not touch or have no area."""
@@ -15,7 +17,8 @@ def iou(a: Box, b: Box) -> float:
     if width <= 0 or height <= 0:
         return 0.0
     intersection = width * height
-    return intersection / (a.width * a.height + b.width * b.height - intersection)
+    union = a.width * a.height + b.width * b.height - intersection
+    return min(1.0, intersection / union) if union > 0 else 0.0  # 0: areas too small for a float
 
 
 def weighted_mean(boxes: Sequence[Box], weights: Sequence[float]) -> Box:

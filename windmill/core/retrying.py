@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from windmill.errors import ServiceBusy, Verdict, WindmillError
 from windmill.model import Ack, Again, Bury, Decision
+from windmill.plain import line
 
 # Seconds between attempts, before jitter. RabbitMQ keeps one holding queue for each step, so they are few.
 DELAY_STEPS = (1, 5, 30, 120, 600)
@@ -25,7 +26,7 @@ def decide(error: Exception, attempt: int, max_retries: int, *, jitter: float = 
         return Again(delay=float(DELAY_STEPS[0]), attempt=attempt)
     if verdict is Verdict.AGAIN and attempt < max_retries:
         return Again(delay=max(jitter * step(attempt), wish(error)), attempt=attempt + 1)
-    return Bury(error=type(error).__name__, reason=str(error))
+    return Bury(error=type(error).__name__, reason=line(error))
 
 
 def wish(error: Exception) -> float:

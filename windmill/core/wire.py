@@ -8,13 +8,18 @@ The service is not in it: the queue says that, so one body serves all queues of 
 from __future__ import annotations
 
 import json
-import math
+import re
 from typing import Any
 
+from windmill.core import strict_json
+from windmill.core.geometry import FARTHEST
 from windmill.errors import MessageError
 from windmill.model import Box, BoxRef, Caption, Image, Job
+from windmill.plain import line
 
 VERSION = 1
+_LARGEST_ID = 2**63 - 1  # of PostgreSQL's bigint
+_UNSENDABLE = re.compile("[\0\ud800-\udfff]")  # no path, URL or caption has them: no database holds them
 
 
 def encode(job: Job) -> bytes:
@@ -33,18 +38,19 @@ def encode(job: Job) -> bytes:
 def decode(body: bytes) -> Job:
     """The job in `body`. Raises `MessageError` for anything that `encode` would not have written."""
     try:
-        fields = json.loads(body)
+        fields = strict_json.loads(body)
         if fields["v"] != VERSION:
-            raise MessageError(f"message version {fields['v']!r}: this worker knows {VERSION}; upgrade it")
+            said = line(repr(fields["v"]), 40)
+            raise MessageError(f"message version {said}: this worker knows {VERSION}; upgrade it")
         return Job(
             image=_image(fields["image"]),
             box=_box(fields.get("box")),
             caption=_caption(fields.get("caption")),
             version=_text(fields.get("version", "")),
         )
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as exc:
-        start = body[:80].decode("utf-8", "replace")
-        raise MessageError(f"not a job: {type(exc).__name__}: {exc} in message {start!r}") from exc
+    except (ValueError, TypeError, KeyError, AttributeError) as exc:
+        start = line(body[:80].decode("utf-8", "replace"))
+        raise MessageError(f"not a job: {type(exc).__name__}: {line(exc, 200)} in message {start}") from exc
 
 
 def _image_fields(image: Image) -> dict[str, int | str]:
@@ -70,7 +76,9 @@ def _image(fields: dict[str, Any]) -> Image:
 def _box(fields: dict[str, Any] | None) -> BoxRef | None:
     if fields is None:
         return None
-    x, y, width, height = map(_finite, fields["bbox"])
+    x, y, width, height = map(_pixels, fields["bbox"])
+    if width < 0 or height < 0:
+        raise ValueError("a box of negative size")
     return BoxRef(key=_text(fields["key"]), box=Box(x=x, y=y, width=width, height=height))
 
 
@@ -80,19 +88,25 @@ def _caption(fields: dict[str, Any] | None) -> Caption | None:
     return Caption(service=_text(fields["service"]), text=_text(fields["text"]))
 
 
-def _finite(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+def _pixels(value: object) -> float:
+    if type(value) is not float and type(value) is not int:
         raise TypeError(f"expected a number, got {value!r}")
+    if not -FARTHEST <= value <= FARTHEST:
+        raise ValueError(f"{value!r} pixels are in no image")
     return float(value)
 
 
 def _whole(value: object) -> int:
     if type(value) is not int:
         raise TypeError(f"expected a whole number, got {value!r}")
+    if not -_LARGEST_ID <= value <= _LARGEST_ID:
+        raise ValueError(f"{value} is no id: too large")
     return value
 
 
 def _text(value: object) -> str:
     if type(value) is not str:
         raise TypeError(f"expected text, got {value!r}")
+    if _UNSENDABLE.search(value):
+        raise ValueError("a text with a character that no database holds")
     return value

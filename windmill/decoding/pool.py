@@ -47,18 +47,16 @@ class Decoders:
     def ask(self, name: str, request: Request) -> Reply:
         """What becomes of a file. Raises `ImageError`, `DecoderError`.
 
-        A decoder that served before may have ended for any reason, or be worn. So a file is refused only for
-        what it does to a new one; but one that takes too long has had its time.
+        A decoder may end for any reason, or be worn by what it did before. So a file is refused only for what
+        it does to two, the second of which is new; but one that takes too long has had its time.
         """
         with self._places:
-            decoder = self._take()
-            if decoder is not None:
-                try:
-                    return self._answer(name, request, decoder)
-                except (_Lost, MemoryError) as exc:
-                    if isinstance(exc, _Lost) and exc.late:
-                        raise _too_slow(name, request) from exc
-            return self._asked_anew(name, request)
+            try:
+                return self._answer(name, request, self._take() or _Decoder(self._command))
+            except (_Lost, MemoryError) as exc:
+                if isinstance(exc, _Lost) and exc.late:
+                    raise _too_slow(name, request) from exc
+            return self._asked_again(name, request)
 
     @property
     def pids(self) -> Sequence[int]:
@@ -66,7 +64,7 @@ class Decoders:
         with self._lock:
             return [decoder.pid for decoder in self._idle]
 
-    def _asked_anew(self, name: str, request: Request) -> Reply:
+    def _asked_again(self, name: str, request: Request) -> Reply:
         try:
             return self._answer(name, request, _Decoder(self._command))
         except MemoryError as exc:

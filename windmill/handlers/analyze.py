@@ -9,6 +9,7 @@ from windmill.core import documents, replies, routing
 from windmill.errors import ServiceDown
 from windmill.handlers.base import failure_status
 from windmill.model import DispatchRow, Job, Outcome, ResultRow, State, Status
+from windmill.plain import line
 from windmill.ports import ImageSource, ServiceCaller
 
 
@@ -64,5 +65,5 @@ class Analyze:
             attempted=state is not State.PARKED,
             found=found,
             error_class=None if error is None else type(error).__name__,
-            error=None if error is None else str(error),
+            error=None if error is None else line(error),
         )

@@ -22,5 +22,6 @@ def create_database(settings: Settings) -> None:
         with connection.cursor() as cursor:
             cursor.execute(query("database_exists"), {"name": settings.db_name})
             if cursor.fetchone() is None:
-                name = sql.Identifier(settings.db_name)
-                cursor.execute(sql.SQL(query("create_database")).format(name=name))
+                cursor.execute(
+                    sql.SQL(query("create_database")).format(name=sql.Identifier(settings.db_name))
+                )

@@ -25,6 +25,7 @@ from windmill.settings import Settings
 
 log = logging.getLogger(__name__)
 
+PATIENCE = 60.0  # seconds for what is sent or settled in one call
 _PAGE = 1000
 _FETCH = 1000  # rows that a census brings at a time
 
@@ -42,7 +43,7 @@ class PostgresBroker:
     def __init__(self, settings: Settings, name: str) -> None:
         self._settings = settings
         self._name = name
-        self._session = Session(settings, name)
+        self._session = Session(settings, name, PATIENCE)
         self._lock = threading.Lock()
         self._consumers: list[PostgresConsumer] = []
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import socket
+import ssl
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import psycopg2
 import psycopg2.errors as pg
 from psycopg2.extensions import connection as PgConnection  # noqa: N812 -- a class, whatever its name
 
+from windmill import tls
 from windmill.errors import ConfigError, StoreError, StoreUnavailable, WindmillError
 from windmill.settings import Settings
 
+log = logging.getLogger(__name__)
+
 _CONNECT_TIMEOUT = 10  # seconds
+_SILENCE = 25  # seconds without a sign of life from the other machine
 
 # What passes by itself: the server restarts, is full for now, or chose us as a deadlock's victim.
 _PASSING = (
@@ -32,31 +41,79 @@ _LOGIN = ("password authentication failed", "no password supplied", "does not ex
 def connect(settings: Settings, name: str) -> PgConnection:
     """A connection that the server lists as `name`. Raises `StoreUnavailable` or `ConfigError`."""
     try:
-        return psycopg2.connect(
+        connection: PgConnection = psycopg2.connect(
             host=settings.db_host,
             port=settings.db_port,
             dbname=settings.db_name,
             user=settings.db_user,
             password=settings.db_password or None,
-            sslmode=settings.db_sslmode,
+            **_tls_arguments(settings),
             application_name=name[:63],
             connect_timeout=_CONNECT_TIMEOUT,
-            keepalives_idle=30,
-            keepalives_interval=10,
+            keepalives_idle=10,
+            keepalives_interval=5,
             keepalives_count=3,
+            tcp_user_timeout=1000 * _SILENCE,
         )
     except psycopg2.OperationalError as exc:
         raise _refused(exc, settings) from exc
+    return connection
+
+
+def _tls_arguments(settings: Settings) -> dict[str, Any]:
+    """libpq's arguments. Raises `ConfigError` for files that will not do."""
+    wish = settings.db_tls
+    found = {"sslmode": settings.db_sslmode}
+    if wish.wanted:
+        tls.context(wish)  # libpq's own complaints about the files name no setting
+        found["gssencmode"] = (
+            "disable"  # else a Kerberos ticket would have libpq leave TLS, and its checks, out
+        )
+    if wish.verified:
+        found["sslrootcert"] = wish.ca or _system_cas()
+    if wish.cert:
+        found |= {"sslcert": wish.cert, "sslkey": wish.key}
+    return found
+
+
+def _system_cas() -> str:
+    """The system's CAs as one file: libpq's "system" looks where psycopg2's wheel was built."""
+    path = ssl.get_default_verify_paths().cafile
+    if path is None:
+        raise ConfigError(
+            "DB_SSLROOTCERT: this system has no file of CAs; set it to one with the server's CA"
+        )
+    return path
 
 
 def _refused(exc: psycopg2.OperationalError, settings: Settings) -> WindmillError:
     where = f"PostgreSQL at {settings.db_host}:{settings.db_port}"
     text = " ".join(str(exc).split())
+    if found := _tls_refusal(text, settings, where):
+        return found
     if any(words in text for words in _LOGIN):
         said = text.rsplit("FATAL:", maxsplit=1)[-1].strip()
         return ConfigError(f"{where} refuses us: {said}; check DB_NAME, DB_USER and DB_PASSWORD")
     reason = text.rsplit("failed:", maxsplit=1)[-1].split("Is the server", maxsplit=1)[0].strip()
     return StoreUnavailable(f"{where} cannot be reached ({reason}): is it running? DB_HOST, DB_PORT")
+
+
+def _tls_refusal(text: str, settings: Settings, where: str) -> ConfigError | None:
+    """What libpq's text says about TLS; it tells an expired certificate from an unknown CA by no word."""
+    wish = settings.db_tls
+    if "certificate verify failed" in text:
+        return tls.unknown_ca(wish, where, "certificate verify failed: unknown CA, or expired")
+    if "does not match host name" in text:
+        return tls.other_name(wish, where, text.rsplit("failed:", maxsplit=1)[-1].strip())
+    if "server does not support SSL" in text:
+        return tls.no_tls(wish, where)
+    if "certificate required" in text or "requires a valid client certificate" in text:
+        return tls.unwelcome(wish, where)
+    if "private key file" in text:
+        return ConfigError(f"DB_SSLKEY: {text.rsplit('failed:', maxsplit=1)[-1].strip()}")
+    if "no encryption" in text and not wish.wanted:
+        return ConfigError(f"DB_SSLMODE: {where} takes no plain text; set DB_SSLMODE=verify-full")
+    return None
 
 
 def translated(exc: psycopg2.Error) -> WindmillError:
@@ -82,12 +139,38 @@ def translating() -> Iterator[None]:
         raise translated(exc) from exc
 
 
-class Session:
-    """A connection that is opened when needed, and anew after it was lost. For one thread at a time."""
+def cut(connection: PgConnection) -> None:
+    """Ends a connection from another thread than the one that waits in it, which then gets an error."""
+    try:
+        with socket.socket(fileno=os.dup(connection.fileno())) as end:
+            end.shutdown(socket.SHUT_RDWR)
+    except (OSError, psycopg2.InterfaceError) as exc:
+        log.debug("the connection has ended by itself: %s", exc)
 
-    def __init__(self, settings: Settings, name: str) -> None:
+
+@contextmanager
+def cut_after(seconds: float, connection: PgConnection) -> Iterator[None]:
+    """Ends the connection if the block takes longer. A server behind a dead firewall or proxy never answers,
+    and TCP alone does not notice."""
+    timer = threading.Timer(seconds, cut, (connection,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+class Session:
+    """A connection that is opened when needed, and anew after it was lost. For one thread at a time.
+
+    Where `patience` is given, a transaction that takes more seconds than that fails: not for long queries.
+    """
+
+    def __init__(self, settings: Settings, name: str, patience: float | None = None) -> None:
         self._settings = settings
         self._name = name
+        self._patience = patience
         self._connection: PgConnection | None = None
 
     def open(self) -> PgConnection:
@@ -102,11 +185,14 @@ class Session:
         with translating():
             connection = self.open()
             try:
-                with connection, connection.cursor() as cursor:
+                with self._guarded(connection), connection, connection.cursor() as cursor:
                     yield cursor
             except _PASSING:
                 self.close()  # whatever state it is in, the next transaction begins on a new one
                 raise
+
+    def _guarded(self, connection: PgConnection) -> AbstractContextManager[None]:
+        return nullcontext() if self._patience is None else cut_after(self._patience, connection)
 
     def close(self) -> None:
         """Closes the connection; the next transaction opens another."""

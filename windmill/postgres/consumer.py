@@ -14,16 +14,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from psycopg2 import sql
+from psycopg2.extensions import connection as PgConnection  # noqa: N812 -- a class, whatever its name
 
 from windmill import catalog
 from windmill.core.retrying import DELIVERY_LIMIT, backoff
 from windmill.errors import WindmillError
 from windmill.model import Delivery, Settlement
-from windmill.postgres.connection import connect, translating
+from windmill.postgres.connection import connect, cut, translating
 from windmill.postgres.queries import query
 from windmill.settings import Settings
 
 log = logging.getLogger(__name__)
+STALL = 30.0  # seconds after which a server that does not answer is given up
 _LOOK_AGAIN = 2.0  # seconds after which an idle consumer looks for what dead ones held
 _CLOSING = 5.0  # seconds that closing may take
 
@@ -61,6 +63,9 @@ class PostgresConsumer:
         self._unsettled: set[Token] = set()
         self._paused = self._closed = False
         self._counted = False  # among the queue's consumers
+        self._failures = 0  # in a row
+        self._connection: PgConnection | None = None
+        self._busy_since: float | None = None  # waiting for the server's answer, by the monotonic clock
         self._tidied = 0.0  # when, by the monotonic clock
         self._bell, self._ear = socket.socketpair()
         self._bell.setblocking(False)
@@ -69,6 +74,7 @@ class PostgresConsumer:
 
     def take(self, limit: int, timeout: float) -> Sequence[Delivery]:
         """See `ports.Consumer`."""
+        self._cut_what_stalls()
         deadline = time.monotonic() + timeout
         with self._changed:
             self._changed.wait_for(lambda: self._closed or not self._paused, timeout)
@@ -109,6 +115,16 @@ class PostgresConsumer:
             self._thread.join(_CLOSING)
             self._bell.close()
 
+    def _cut_what_stalls(self) -> None:
+        """Ends a connection whose server does not answer; what is in hand goes to others then."""
+        with self._changed:
+            connection, since = self._connection, self._busy_since
+            if connection is None or since is None or time.monotonic() - since < STALL:
+                return
+            log.warning("%s: PostgreSQL has not answered for %g s; connecting anew", self._service, STALL)
+            self._busy_since = None
+            cut(connection)
+
     def _set_paused(self, paused: bool) -> None:
         with self._changed:
             self._paused = paused
@@ -119,25 +135,23 @@ class PostgresConsumer:
 
     def _keep_fetching(self) -> None:
         """Fetches until closed; a lost connection means a new holder, for the old one's lock is gone."""
-        failures = 0
         with self._ear:
             while not self._closed:
                 try:
                     self._fetch()
                 except WindmillError as error:
-                    failures += 1
-                    if failures == 1:
+                    self._failures += 1
+                    if self._failures == 1:
                         log.warning("%s; trying until it answers", error)
                     self._lose()
-                    self._listen_for_bell(backoff(failures) * random.uniform(0.8, 1.2))  # noqa: S311
-                else:
-                    failures = 0
+                    self._listen_for_bell(backoff(self._failures) * random.uniform(0.8, 1.2))  # noqa: S311
 
     def _fetch(self) -> None:
         """One connection's life."""
         with translating():
             connection = connect(self._settings, self._name)
             try:
+                self._attend(connection)
                 connection.autocommit = True
                 with connection.cursor() as cursor:
                     holder = self._hold(cursor)
@@ -147,10 +161,18 @@ class PostgresConsumer:
                             self._give_back(cursor, holder, taken=False)
                         else:
                             self._fill(cursor, holder)
+                        self._failures = 0
                         self._await_news(connection, cursor)
                     self._give_back(cursor, holder, taken=True)
             finally:
+                self._attend(None)
                 connection.close()
+
+    def _attend(self, connection: PgConnection | None) -> None:
+        """Has the connection watched, from now on as one that waits for the server."""
+        with self._changed:
+            self._connection = connection
+            self._busy_since = time.monotonic()
 
     def _hold(self, cursor: Any) -> int:
         cursor.execute(query("new_holder"))
@@ -201,9 +223,11 @@ class PostgresConsumer:
             full = self._paused or len(self._unsettled) >= self._prefetch
         patience = _LOOK_AGAIN if full else min(_LOOK_AGAIN, self._until_next(cursor))
         if patience > 0:
+            self._busy_since = None
             ready, _, _ = select.select([connection, self._ear], [], [], patience)
             if self._ear in ready:
                 self._ear.recv(4096)
+        self._busy_since = time.monotonic()
         connection.poll()
         connection.notifies.clear()
         if time.monotonic() - self._tidied >= _LOOK_AGAIN:

@@ -12,7 +12,7 @@ from windmill.errors import MessageError
 from windmill.model import Dispatch
 from windmill.postgres.connection import Session
 from windmill.postgres.ledger import record
-from windmill.postgres.queries import query
+from windmill.postgres.queries import composed, query
 from windmill.settings import Settings
 
 
@@ -25,7 +25,7 @@ class PostgresGraveyard:
     def groups(self, matching: Matching) -> Sequence[DeadGroup]:
         """See `ports.Graveyard`."""
         with self._session.transaction() as cursor:
-            cursor.execute(_statement("dead_groups"), asdict(matching))
+            cursor.execute(composed("dead_groups", matching="dead_matching"), asdict(matching))
             return [
                 DeadGroup(
                     service=service,
@@ -43,7 +43,10 @@ class PostgresGraveyard:
     def jobs(self, matching: Matching, *, after: int, limit: int) -> Sequence[Dead]:
         """See `ports.Graveyard`."""
         with self._session.transaction() as cursor:
-            cursor.execute(_statement("dead_jobs"), {**asdict(matching), "after": after, "limit": limit})
+            cursor.execute(
+                composed("dead_jobs", matching="dead_matching"),
+                {**asdict(matching), "after": after, "limit": limit},
+            )
             return [_dead(*row) for row in cursor.fetchall()]
 
     def replay(
@@ -52,7 +55,10 @@ class PostgresGraveyard:
         """See `ports.Graveyard`."""
         with self._session.transaction() as cursor:
             cursor.execute(query("send_in_turn"))
-            cursor.execute(_statement("dead_jobs"), {**asdict(matching), "after": after, "limit": limit})
+            cursor.execute(
+                composed("dead_jobs", matching="dead_matching"),
+                {**asdict(matching), "after": after, "limit": limit},
+            )
             found = [_dead(*row) for row in cursor.fetchall()]
             alive = [(one.dead_id, dispatch) for one in found for dispatch in _dispatches(one)]
             dispatches = [dispatch for _, dispatch in alive]
@@ -67,7 +73,8 @@ class PostgresGraveyard:
     def drop(self, matching: Matching) -> int:
         """See `ports.Graveyard`."""
         with self._session.transaction() as cursor:
-            cursor.execute(_statement("drop_dead"), asdict(matching))
+            cursor.execute(query("send_in_turn"))
+            cursor.execute(composed("drop_dead", matching="dead_matching"), asdict(matching))
             return int(cursor.fetchone()[0])
 
     def close(self) -> None:
@@ -75,8 +82,10 @@ class PostgresGraveyard:
         self._session.close()
 
 
-def _statement(name: str) -> str:
-    return query(name).format(matching=query("dead_matching"))
+def _some(cursor: Any, matching: Matching, after: int, limit: int) -> list[Dead]:
+    parameters = {**asdict(matching), "after": after, "limit": limit}
+    cursor.execute(composed("dead_jobs", matching="dead_matching"), parameters)
+    return [_dead(*row) for row in cursor.fetchall()]
 
 
 def _dead(*row: Any) -> Dead:

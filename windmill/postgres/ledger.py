@@ -7,12 +7,13 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
+from psycopg2 import sql
 from psycopg2.extras import execute_values
 
 from windmill.catalog import BOX_WORKERS, STAGES
 from windmill.model import Box, BoxRef, Caption, Dispatch, Image, Job, Selection
 from windmill.postgres.connection import Session
-from windmill.postgres.queries import query
+from windmill.postgres.queries import composed, query
 from windmill.settings import Settings
 
 _PAGE = 5000
@@ -26,11 +27,12 @@ class PostgresLedger:
 
     def count(self, selection: Selection) -> Mapping[str, int]:
         """See `ports.Ledger`."""
-        return dict(self._all(_counting("count_selected", selection), _parameters(selection, 0, None)))
+        counting = composed("count_selected", selection=_name(selection))
+        return dict(self._all(counting, _parameters(selection, 0, None)))
 
     def count_images(self, selection: Selection) -> int:
         """See `ports.Ledger`."""
-        counting = _counting("count_selected_images", selection)
+        counting = composed("count_selected_images", selection=_name(selection))
         return int(self._all(counting, _parameters(selection, 0, None))[0][0])
 
     def send(
@@ -44,7 +46,7 @@ class PostgresLedger:
         """See `ports.Ledger`."""
         with self._session.transaction() as cursor:
             cursor.execute(query("send_in_turn"))
-            cursor.execute(query(type(selection).__name__), _parameters(selection, after, limit))
+            cursor.execute(query(_name(selection)), _parameters(selection, after, limit))
             rows = cursor.fetchall()
             window = [_dispatch(*row) for _, *row in rows]
             if window:
@@ -107,14 +109,15 @@ class PostgresLedger:
         """Closes the connection."""
         self._session.close()
 
-    def _all(self, statement: str, parameters: Mapping[str, Any]) -> list[Any]:
+    def _all(self, statement: str | sql.Composable, parameters: Mapping[str, Any]) -> list[Any]:
         with self._session.transaction() as cursor:
             cursor.execute(statement, parameters)
             return list(cursor.fetchall())
 
 
-def _counting(name: str, selection: Selection) -> str:
-    return query(name).format(selection=query(type(selection).__name__))
+def _name(selection: Selection) -> str:
+    """A selection's statement has the name of its class."""
+    return type(selection).__name__
 
 
 def _parameters(selection: Selection, after: int, limit: int | None) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import re
 from functools import cache
 from importlib.resources import files
 
+from psycopg2 import sql
+
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
@@ -17,6 +19,12 @@ def queries() -> dict[str, str]:
         parts = _NAME.split(files("windmill.postgres").joinpath(file).read_text("utf-8"))[1:]
         found |= {name: sql.strip().rstrip(";") for name, sql in zip(parts[::2], parts[1::2], strict=True)}
     return found
+
+
+@cache
+def composed(name: str, **parts: str) -> sql.Composable:
+    """One statement with other named ones in its gaps: gap → name."""
+    return sql.SQL(query(name)).format(**{gap: sql.SQL(query(part)) for gap, part in parts.items()})
 
 
 def query(name: str) -> str:

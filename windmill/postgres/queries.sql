@@ -84,7 +84,7 @@ FROM merged_boxes m JOIN (VALUES %s) AS wanted (image_id, box_key) USING (image_
 FOR KEY SHARE OF m;
 
 -- name: save_postprocessing
--- {target} is the key of rows about a box, or about an image. As for results: no failure over a success, no
+-- The target is the key of rows about a box, or about an image. As for results: no failure over a success, no
 -- older version over a newer.
 INSERT INTO postprocessing AS p (image_id, merged_box_id, service, data, status, worker_id, model_version)
 VALUES %s
@@ -98,6 +98,12 @@ WHERE p.status <> 'success'
                          FROM service_versions of_new, service_versions of_old
                          WHERE of_new.service = p.service AND of_new.version = excluded.model_version
                            AND of_old.service = p.service AND of_old.version = p.model_version), true)));
+
+-- name: about_a_box
+(merged_box_id, service) WHERE merged_box_id IS NOT NULL;
+
+-- name: about_an_image
+(image_id, service) WHERE merged_box_id IS NULL;
 
 -- name: lock_images
 -- The two-key form has a lock space of its own: 1 is Windmill's images; two images that share the low half
@@ -190,8 +196,7 @@ SELECT d.dead_id, d.service, d.image_id, coalesce(i.image_path, i.image_url, '')
 FROM dead_jobs d LEFT JOIN images i USING (image_id)
 WHERE d.dead_id > %(after)s AND {matching}
 ORDER BY d.dead_id
-LIMIT %(limit)s
-FOR UPDATE OF d;
+LIMIT %(limit)s;
 
 -- name: dead_matching
 (%(service)s::text IS NULL OR d.service = %(service)s)

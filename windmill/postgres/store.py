@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -31,18 +32,20 @@ from windmill.model import (
     StoredReply,
 )
 from windmill.postgres.connection import Session
-from windmill.postgres.queries import query
+from windmill.postgres.queries import composed, query
 from windmill.settings import Settings
 
 log = logging.getLogger(__name__)
 
 RowType = TypeVar("RowType")
 _PAGE = 1000
-_ABOUT = {  # whether a postprocessing row is about a box: the key of such rows
-    True: "(merged_box_id, service) WHERE merged_box_id IS NOT NULL",
-    False: "(image_id, service) WHERE merged_box_id IS NULL",
-}
+_TARGETS = {True: "about_a_box", False: "about_an_image"}
 _OVERTAKEN = "a newer version of the model has answered already"
+_ESCAPE = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a pair, as ensure_ascii writes it
+    r"|(?P<unstorable>\\u0000|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|[\ud800-\udfff])"
+    r"|\\[^u]"  # so that the second \ of \\u0000 does not begin an escape
+)
 
 
 class PostgresStore:
@@ -162,15 +165,15 @@ class PostgresStore:
     def _write_postprocessing(self, cursor: Any, rows: Sequence[PostprocessingRow]) -> None:
         latest = _last({(row.image_id, row.box_key or "", row.service): row for row in rows})
         boxes = _box_ids(cursor, [row for row in latest if row.box_key is not None])
-        for about_box, target in _ABOUT.items():
+        for about_box, target in _TARGETS.items():
             values = [
                 (row.image_id, boxes.get((row.image_id, row.box_key)), row.service, _clean(row.data),
                  row.status, self._worker, row.model_version)
                 for row in latest
                 if (row.box_key is not None) is about_box
             ]  # fmt: skip
-            statement = query("save_postprocessing").format(target=target)
-            _run(cursor, statement, values, "(%s, %s, %s, %s::jsonb, %s, %s, %s)")
+            template = "(%s, %s, %s, %s::jsonb, %s, %s, %s)"
+            _many(cursor, "save_postprocessing", values, template, target=target)
 
 
 def _of(rows: Iterable[Any], kind: type[RowType]) -> list[RowType]:
@@ -189,27 +192,22 @@ def _many(
     template: str | None = None,
     *,
     fetch: bool = False,
+    **parts: str,
 ) -> list[tuple[Any, ...]]:
     """Sends all rows in one statement; gives what it returns, if asked to."""
-    return _run(cursor, query(name), rows, template, fetch=fetch)
-
-
-def _run(
-    cursor: Any,
-    statement: str,
-    rows: Sequence[tuple[Any, ...]],
-    template: str | None,
-    *,
-    fetch: bool = False,
-) -> list[tuple[Any, ...]]:
     if not rows:
         return []
-    return execute_values(cursor, statement, rows, template, page_size=_PAGE, fetch=fetch) or []
+    found = execute_values(cursor, composed(name, **parts), rows, template, page_size=_PAGE, fetch=fetch)
+    return found or []
 
 
 def _clean(document: str) -> str:
-    """JSON text without the one character that jsonb cannot hold."""
-    return document.replace("\\u0000", "\\ufffd") if "\\u0000" in document else document
+    """JSON text with � for what jsonb cannot hold: NUL, and half of a pair that makes one character."""
+    return _ESCAPE.sub(_held, document)
+
+
+def _held(escape: re.Match[str]) -> str:
+    return "�" if escape["unstorable"] else escape[0]
 
 
 def _box_ids(cursor: Any, rows: Sequence[PostprocessingRow]) -> dict[tuple[int, str | None], int]:
@@ -281,8 +279,8 @@ def _stored_reply(
         service = replace(service, bbox_format=bbox_format)
     try:
         reply = replies.read(service, data)
-    except (WindmillError, KeyError, TypeError, ValueError, AttributeError) as exc:
-        log.warning("image %d: result %d of %s is left out: %r", image_id, result_id, name, exc)
+    except (WindmillError, ValueError) as exc:
+        log.warning("image %d: result %d of %s is left out: %s", image_id, result_id, name, exc)
         return None
     return StoredReply(result_id=result_id, created=created, reply=reply)
 

@@ -68,6 +68,7 @@ class Owner(Protocol):
     """The connection, as its channels know it."""
 
     settings: Settings
+    blocked: bool
 
     def submit(self, task: Callable[[], None]) -> None:
         """Has `task` run on the connection's thread."""

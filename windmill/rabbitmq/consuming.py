@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from windmill import catalog
 from windmill.errors import BrokerError, WindmillError
 from windmill.model import Again, Delivery, Settlement
-from windmill.rabbitmq import topology
-from windmill.rabbitmq.channel import CLOSE_TIMEOUT
-from windmill.rabbitmq.declaring import Declarer, counts
+from windmill.rabbitmq import topology, watching
+from windmill.rabbitmq.channel import CLOSE_TIMEOUT, ChannelLost
+from windmill.rabbitmq.declaring import Declarer, counts, refusal
 from windmill.rabbitmq.link import Link
 from windmill.rabbitmq.publishing import Message, Patience, Sender
 from windmill.rabbitmq.subscription import ATTEMPT, DUE, REDELIVERED, Subscription, renewed, token
+from windmill.rabbitmq.watching import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class RabbitConsumer:
         self._changed = threading.Condition()
         self._setup = threading.Lock()
         self._subscription: Subscription | None = None
+        self._watchdog: Watchdog | None = None
         self._retired: list[Subscription] = []  # paused, with deliveries that may still be settled
         self._paused = self._closed = False
 
@@ -52,8 +54,9 @@ class RabbitConsumer:
         with self._changed:
             self._changed.wait_for(lambda: self._closed or not self._paused, timeout)
         while True:
+            self._drop_what_stalls()
             self._subscribe(deadline)
-            taken = self._pick(limit, deadline)
+            taken = self._pick(limit, min(deadline, time.monotonic() + watching.STALL / 10))
             if taken or self._idle or time.monotonic() >= deadline:
                 return taken
 
@@ -128,15 +131,32 @@ class RabbitConsumer:
             with self._changed:
                 self._changed.wait(max(0.0, min(PAUSE_AFTER_ERROR, deadline - time.monotonic())))
 
+    def _drop_what_stalls(self) -> None:
+        """What is in hand goes back with the channel: a broker that has lost a consumer has lost its acks."""
+        if not self._setup.acquire(blocking=False):
+            return
+        try:
+            current, watchdog = self._subscription, self._watchdog
+            if current is None or not current.active or watchdog is None or not watchdog.stalled():
+                return
+            log.warning("%s: jobs wait in RabbitMQ and none come; consuming anew", self.service)
+            self._subscription = None
+            current.channel.abandon()
+        finally:
+            self._setup.release()
+
     def _new(self) -> Subscription:
         channel = self._link.channel(0)
         subscription = Subscription(channel, self.service, self._changed, self._declarer.forget)
         try:
             self._declarer.ensure([(self.service, self._queue)])
             subscription.consume(self._shares)
+        except ChannelLost as exc:
+            raise refusal(exc, self._link.settings.queue_user) from exc
         except WindmillError:
             channel.close()
             raise
+        self._watchdog = Watchdog(subscription, self._queue, self._shares[self._queue])
         return subscription
 
     def _pick(self, limit: int, deadline: float) -> Sequence[Delivery]:

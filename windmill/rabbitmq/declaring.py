@@ -56,7 +56,7 @@ class Declarer:
         try:
             channel.ask(declare)
         except ChannelLost as exc:
-            raise _refusal(exc, self._link.settings.queue_user) from exc
+            raise refusal(exc, self._link.settings.queue_user) from exc
         finally:
             channel.close()
 
@@ -94,7 +94,8 @@ def _arguments(targets: Iterable[Target]) -> dict[str, topology.Arguments]:
     return found
 
 
-def _refusal(lost: ChannelLost, user: str) -> BrokerError | ConfigError:
+def refusal(lost: ChannelLost, user: str) -> BrokerError | ConfigError:
+    """What it means that the broker ended a channel: a `ConfigError` for what does not pass by itself."""
     if lost.code == REFUSED:
         return ConfigError(f"QUEUE_USER: {user!r} lacks a permission: {lost}")
     if lost.code == UNEQUAL:

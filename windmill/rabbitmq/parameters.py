@@ -7,6 +7,7 @@ import ssl
 import pika
 import pika.exceptions
 
+from windmill import tls
 from windmill.errors import BrokerError, ConfigError
 from windmill.settings import Settings
 
@@ -20,7 +21,7 @@ def parameters(settings: Settings, name: str) -> pika.ConnectionParameters:
         port=settings.queue_port,
         virtual_host=settings.queue_vhost,
         credentials=pika.PlainCredentials(settings.queue_user, settings.queue_password),
-        ssl_options=_ssl_options(settings) if settings.queue_ssl else None,
+        ssl_options=_ssl_options(settings) if settings.queue_tls.wanted else None,
         client_properties={"connection_name": name},
         heartbeat=HEARTBEAT,
         socket_timeout=5.0,
@@ -49,8 +50,8 @@ def diagnose(error: BaseException, settings: Settings) -> ConfigError | BrokerEr
             f"QUEUE_VHOST: {where} has no vhost {settings.queue_vhost!r} that user"
             f" {settings.queue_user!r} may use"
         )
-    if isinstance(root, ssl.SSLCertVerificationError):
-        return ConfigError(f"QUEUE_SSL_CA: the certificate of {where} is not valid: {root.verify_message}")
+    if found := tls.refusal(root, settings.queue_tls, where):
+        return found
     return BrokerError(f"{where} cannot be reached ({_text(root)}){_hint(root, settings)}")
 
 
@@ -60,13 +61,7 @@ def lost(error: BaseException | None, settings: Settings) -> str:
 
 
 def _ssl_options(settings: Settings) -> pika.SSLOptions:
-    try:
-        context = ssl.create_default_context(cafile=settings.queue_ssl_ca or None)
-    except OSError as exc:  # ssl.SSLError is one
-        raise ConfigError(
-            f"QUEUE_SSL_CA: {settings.queue_ssl_ca}: not a file of certificates: {exc}"
-        ) from exc
-    return pika.SSLOptions(context, settings.queue_host)
+    return pika.SSLOptions(tls.context(settings.queue_tls), settings.queue_host)
 
 
 def _is_refusal(root: BaseException, kind: type[BaseException], code: str) -> bool:

@@ -34,6 +34,7 @@ class Subscription:
         self.channel = channel
         self.ready: deque[Delivery] = deque()  # guarded by `changed`
         self.consuming = False
+        self.delivered = 0  # so far
         self._service = service
         self._changed = changed
         self._on_cancel = on_cancel
@@ -44,6 +45,11 @@ class Subscription:
         self._holding = self._retired = False
         channel.tell(lambda raw: raw.add_on_cancel_callback(lambda _: self._on_cancelled(raw)))
         channel.when_lost(self._on_lost)
+
+    @property
+    def unsettled(self) -> int:
+        """How many deliveries are not settled."""
+        return len(self._unsettled)
 
     @property
     def active(self) -> bool:
@@ -124,6 +130,7 @@ class Subscription:
 
     def _on_message(self, queue: str, _: object, method: Any, properties: Any, body: bytes) -> None:
         tag = method.delivery_tag
+        self.delivered += 1
         self._unsettled[tag] = None
         headers = properties.headers or {}
         undeliverable = queue == catalog.dead_queue(self._service)
