@@ -13,7 +13,7 @@ from chaos.stage import Stage
 CLOCK = str(Path(__file__).parent / "clock")
 _PRODUCE = ("produce", "--services", ",".join(ASKED))
 _KILLS = 10
-_IN_HAND = 8  # jobs: a worker's prefetch
+_BETWEEN = 5  # results between two deaths: more than a worker has at its service at a time
 _OTHERS = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
 
@@ -60,9 +60,9 @@ def _produce(stage: Stage, how: str, count: int) -> None:
 
 
 def kill_service_worker(stage: Stage) -> None:
-    """Between its deaths the worker does about as much as it has in hand at a time."""
-    for n in range(min(_KILLS, stage.site.images // _IN_HAND - 1)):
-        stage.await_count("yolov8", (n + 1) * _IN_HAND)
+    """Fewer times where there are too few images for ten."""
+    for n in range(min(_KILLS, stage.site.images // _BETWEEN - 1)):
+        stage.await_count("yolov8", (n + 1) * _BETWEEN)
         stage.await_call("yolov8")
         stage.fleet.kill("yolov8")
 

@@ -12,6 +12,8 @@ from chaos.site import ASKED, POSTGRES, Site
 from chaos.stage import Ending, SkippedError, Stage, staged
 from chaos.tables import Expected, Failure, Tables
 
+_LONGEST_NOTE = 300  # characters
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
@@ -100,7 +102,7 @@ def _line(case: Case, broker: str, stage: Stage, expected: Expected, ending: End
         duplicated=len(found.duplicated) + sum(ending.left.values()),
         wrong=len(found.wrong) + len(stage.faults),
         seconds=round(ending.seconds, 1),
-        note="; ".join([*stage.faults, *notes, *left]),
+        note=" ".join("; ".join([*stage.faults, *notes, *left]).split())[:_LONGEST_NOTE],
         examples=tuple(" ".join(key) for key in shown),
     )
 

@@ -195,6 +195,7 @@ class Runner:
                 return self._settle(batch)
             except (StoreUnavailable, BrokerError) as error:
                 failures += 1
+                batch = [_begun(handled) for handled in batch]
                 if not self._wait(error, failures):
                     return None
             except ConfigError:
@@ -264,6 +265,11 @@ class Committing:
         was_shut = self.shut
         self._flowing.set()
         return was_shut
+
+
+def _begun(handled: Handled) -> Handled:
+    """As one that was in hand before and perhaps written, so that what should follow is sent all the same."""
+    return replace(handled, delivery=replace(handled.delivery, redelivered=True))
 
 
 def _settlement(handled: Handled) -> Settlement:

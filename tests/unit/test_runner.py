@@ -10,6 +10,7 @@ from windmill.breaker import Breaker
 from windmill.core import retrying, wire
 from windmill.errors import (
     BadReply,
+    BrokerError,
     ConfigError,
     ImageError,
     ServiceBusy,
@@ -36,7 +37,7 @@ from windmill.model import (
     Status,
 )
 from windmill.runner import Limits, Runner
-from windmill.writing import Recompute, Save
+from windmill.writing import Passing, Recompute, Save
 
 PATIENCE = 5.0  # seconds after which a test that waits for an event has failed
 
@@ -388,6 +389,35 @@ def test_nothing_more_is_taken_while_the_store_is_down():
         stop=stop,
     )
     runner.run()  # ends only if the pause came while the store was down
+    assert queue.settled == [(0, Ack())]
+
+
+def test_what_was_written_before_the_broker_failed_is_resumed():
+    stop, seen = threading.Event(), []
+    queue, outbox = Queue(stop, job(1)), Outbox()
+    answers = [BrokerError("connection lost"), None]
+
+    def publish(dispatches):
+        error = answers.pop(0)
+        if error:
+            raise error
+        outbox.sent += dispatches
+
+    def step(snapshot, *, resumed):
+        seen.append(resumed)
+        return Outcome()
+
+    outbox.publish = publish
+    runner = Runner(
+        consumer=queue,
+        publisher=outbox,
+        handler=Passing(),
+        write=Recompute(Table(), step),
+        limits=Limits(concurrency=1, max_retries=3, grace=PATIENCE),
+        stop=stop,
+    )
+    runner.run()
+    assert seen == [False, True]
     assert queue.settled == [(0, Ack())]
 
 
