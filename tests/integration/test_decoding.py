@@ -4,7 +4,9 @@ import io
 import os
 import signal
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
@@ -85,8 +87,11 @@ def test_what_kills_a_decoder_is_an_image_error_and_the_next_image_goes_through(
 @pytest.mark.parametrize("code", ["while True: pass", "ctypes.CDLL(None).sleep(60)"])
 def test_what_takes_too_long_is_ended_in_python_and_in_c(decoders, code):
     pool = decoders(badly(code))
+    size(pool)
+    started = time.monotonic()
     with pytest.raises(ImageError, match=r"bad.jpg: not decoded within 0\.1 s"):
         pool.ask("bad.jpg", request(b"BAD", seconds=0.1))
+    assert time.monotonic() - started < 8  # by its own alarm: its parent waits 10 s longer
     assert size(pool) == (40, 20)
 
 
@@ -121,12 +126,16 @@ def test_decoders_are_started_when_needed_and_no_more_than_allowed(decoders):
     assert 1 <= len(pool.pids) <= 2
 
 
-def test_a_decoder_knows_no_password_and_no_other_socket(decoders, monkeypatch):
+def test_a_decoder_knows_no_password_and_no_other_socket_and_goes_first_when_memory_is_short(
+    decoders, monkeypatch
+):
     monkeypatch.setenv("DB_PASSWORD", "correct horse")
     pool = decoders()
     size(pool)
     child = psutil.Process(pool.pids[0])
     assert "DB_PASSWORD" not in child.environ()
+    assert os.getpgid(child.pid) == child.pid  # Ctrl-C in a terminal does not reach it
+    assert Path(f"/proc/{child.pid}/oom_score_adj").read_text("ascii") == "1000\n"
     assert child.num_fds() == 4  # its socket, twice, and nowhere for what it prints
 
 

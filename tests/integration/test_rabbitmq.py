@@ -413,27 +413,6 @@ def test_a_network_that_falls_silent_is_left_and_found_again(server, service, mo
             consumer.settle(settled(taken))
 
 
-def test_connections_that_the_broker_closes_come_back(server, settings, service):
-    with (
-        closing(rabbitmq.connect(settings, "one")) as one,
-        closing(rabbitmq.connect(settings, "two")) as two,
-    ):
-        one.publish([dispatch(number, service) for number in range(40)])
-        consumers = [one.consumer(service, prefetch=5), two.consumer(service, prefetch=5)]
-        held = [take(consumer, 5) for consumer in consumers]
-        server.control("close_all_connections", "test")
-        for consumer, taken in zip(consumers, held, strict=True):
-            consumer.settle(settled(taken))  # of a lost connection: skipped
-        found = []
-        while not {*range(40)} <= set(found):
-            for consumer in consumers:
-                taken = consumer.take(5, 0.2)
-                found += numbers(taken)
-                consumer.settle(settled(taken))
-        two.publish([dispatch(40, service)])
-        assert 40 in all_of(consumers[0], {40}) or consumers[1].depth() == 0
-
-
 def test_a_job_held_too_long_costs_the_channel_and_nothing_else(server, settings, service, caplog):
     server.control("eval", "application:set_env(rabbit, consumer_timeout, 500).")
     server.control("eval", "application:set_env(rabbit, channel_tick_interval, 500).")

@@ -81,6 +81,26 @@ def test_a_link_that_is_put_there_after_the_first_look_gains_nothing(tree, monke
         read_file(victim, 100, (tree / "root",))
 
 
+@pytest.mark.parametrize("proc", [True, False])
+def test_a_link_that_is_there_only_while_it_is_opened_gains_nothing(tree, monkeypatch, proc):
+    victim, real = tree / "root" / "deep" / "a.jpg", os.open
+
+    def swap(path, flags, *rest):
+        victim.unlink()
+        victim.symlink_to(tree / "root-of-evil" / "a.jpg")
+        try:
+            return real(path, flags, *rest)
+        finally:
+            victim.unlink()
+            victim.write_bytes(b"innocent")
+
+    monkeypatch.setattr(os, "open", swap)
+    if not proc:
+        monkeypatch.setattr(Path, "readlink", lambda _: (tree / "none").stat())
+    with pytest.raises(ImageError, match=r"not below a folder of IMAGE_ROOTS|replaced while it was opened"):
+        read_file(victim, 100, (tree / "root",))
+
+
 @pytest.mark.parametrize("roots", [True, False])
 def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tree, monkeypatch, roots):
     victim = tree / "root" / "deep" / "a.jpg"

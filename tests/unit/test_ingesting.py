@@ -11,6 +11,7 @@ import pytest
 
 from windmill.commands import ingest as command
 from windmill.errors import ConfigError, ImageError, StoreUnavailable
+from windmill.images import ImageFiles
 from windmill.ingesting import Admitted, candidates, count, ingest
 from windmill.settings import Settings
 
@@ -328,3 +329,29 @@ class Limit:
 
     def update(self, done, total=None):
         assert len(self.ahead) - done <= 64
+
+
+def test_an_account_in_an_address_appears_in_no_name_and_no_line():
+    lines = "https://me:secret@example.org/cat.jpg\nhttps://me:secret@example.org\n"
+    found = list(candidates("-", "demo", io.StringIO(lines)))
+    assert [(one.filename, one.name) for one in found] == [
+        ("cat.jpg", "https://example.org/cat.jpg"),
+        ("example.org", "https://example.org"),
+    ]
+    assert all("secret" in one.url for one in found)  # which is what is fetched
+    done = ingest(found * 2, Registry(), read=lambda _: b"a", measure=measure, meter=Silence())
+    assert len(done.duplicates) == 3
+    assert "secret" not in str(done.duplicates)
+
+
+def test_ingest_reads_below_image_roots_only(folder):
+    files = ImageFiles(Settings(image_roots=(folder / "deep",)))
+    done = ingest(
+        candidates(str(folder), "demo", io.StringIO()),
+        Registry(),
+        read=lambda one: command.read(files, one),
+        measure=measure,
+        meter=Silence(),
+    )
+    assert done.added == 2
+    assert sum("IMAGE_ROOTS" in line for line in done.bad) == done.bad_count > 0

@@ -105,8 +105,6 @@ def _upright_size(picture: Pictures.Image) -> tuple[int, int]:
     if picture.format == "TIFF":  # whose size is turned or not, as Pillow's version will have it
         exif = picture.getexif()
         width, height = exif[ExifTags.Base.ImageWidth], exif[ExifTags.Base.ImageLength]
-        if (width, height) not in (picture.size, picture.size[::-1]):
-            raise ImageError("damaged: it names two sizes")
     return (height, width) if _orientation(picture) >= 5 else (width, height)
 
 
