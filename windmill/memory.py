@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from windmill.core import wire
-from windmill.core.retrying import DELIVERY_LIMIT
+from windmill.core.retrying import DELIVERY_LIMIT, TRIALS
 from windmill.model import Ack, Again, Delivery, Dispatch, QueueState, Settlement
 
 
@@ -24,8 +24,12 @@ class _Message:
     redelivered: bool = False
 
     @property
-    def undeliverable(self) -> bool:
+    def suspect(self) -> bool:
         return self.unsettled > DELIVERY_LIMIT
+
+    @property
+    def undeliverable(self) -> bool:
+        return self.unsettled > DELIVERY_LIMIT + TRIALS
 
 
 @dataclass(slots=True)
@@ -98,10 +102,17 @@ class MemoryBroker:
 
     # --- for consumers ------------------------------------------------------------------------------------
 
-    def take(self, service: str, limit: int) -> list[_Message]:
-        """Up to `limit` of the messages that are due."""
+    def take(self, service: str, limit: int, *, suspects: int) -> list[_Message]:
+        """Up to `limit` of the messages that are due, and among them up to `suspects` that are suspect."""
         ready = self._due(service).ready
-        return [ready.popleft() for _ in range(min(limit, len(ready)))]
+        taken: list[_Message] = []
+        held_back: list[_Message] = []
+        while ready and len(taken) < limit:
+            message = ready.popleft()
+            too_many = message.suspect and sum(one.suspect for one in taken) >= suspects
+            (held_back if too_many else taken).append(message)
+        ready.extendleft(reversed(held_back))
+        return taken
 
     def wait(self, service: str, timeout: float) -> None:
         """Until something changes, or the next message is due; `changed` is held."""
@@ -160,7 +171,8 @@ class MemoryConsumer:
             self._broker.changed.wait_for(lambda: self._closed or not self._paused, timeout)
             while self.consuming:
                 room = min(limit, self._prefetch - len(self._unsettled))
-                messages = self._broker.take(self.service, room) if room > 0 else []
+                suspects = 0 if any(one.suspect for one in self._unsettled.values()) else 1
+                messages = self._broker.take(self.service, room, suspects=suspects) if room > 0 else []
                 left = deadline - time.monotonic()
                 if messages or left <= 0:
                     return [self._delivery(message) for message in messages]
@@ -206,5 +218,6 @@ class MemoryConsumer:
             attempt=message.attempt,
             token=token,
             redelivered=message.redelivered,
+            suspect=message.suspect,
             undeliverable=message.undeliverable,
         )

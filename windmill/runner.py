@@ -112,13 +112,23 @@ class Runner:
         pending: set[Future[Handled]] = set()
         while not self._stop.is_set() and not committing.done():
             self._pass_gates()
-            for delivery in self._consumer.take(BATCH, _POLL):
+            for delivery in sorted(self._consumer.take(BATCH, _POLL), key=lambda one: one.suspect):
+                if delivery.suspect:
+                    self._let_all_finish(pending)
                 future = pool.submit(self._attempt, delivery)
                 pending.add(future)
                 future.add_done_callback(pending.discard)
                 future.add_done_callback(partial(self._hand_over, delivery))
+                if delivery.suspect:
+                    wait([future])
+                    self._consumer.resume()
         self._consumer.pause()
         return set(pending)
+
+    def _let_all_finish(self, pending: set[Future[Handled]]) -> None:
+        """Empties the worker's hands, so that it dies of the next job alone, if it does."""
+        self._consumer.pause()
+        wait(set(pending))
 
     def _pass_gates(self) -> None:
         """Takes nothing while something is down that every job needs."""

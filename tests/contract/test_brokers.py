@@ -252,25 +252,28 @@ def test_a_doubtful_message_is_delivered_as_redelivered(broker, service):
         with closing(broker.consumer(service, prefetch=10)) as consumer:
             eventually(lambda: broker.queue_states([service])[service].consumers or consumer.take(0, 0.1))
     (delivery,) = take(broker.consumer(service, prefetch=10), 1)
-    assert (delivery.redelivered, delivery.undeliverable) == (True, False)
+    assert (delivery.redelivered, delivery.suspect) == (True, False)
 
 
-def killed(broker, service):
-    """A job of `service` that four workers had in hand and did not settle."""
-    broker.publish([dispatch(1, service, f"{service}_other")])
+def killed(broker, service, *images):
+    """Jobs of `service` that four workers had in hand and did not settle."""
+    broker.publish([dispatch(image, service, f"{service}_other") for image in images or (1,)])
     for _ in range(4):
         with closing(broker.consumer(service, prefetch=10)) as consumer:
-            (delivery,) = take(consumer, 1)
-            assert not delivery.undeliverable
+            (delivery, *_) = taken = take(consumer, len(images) or 1)
+            assert not any(one.suspect or one.undeliverable for one in taken)
     return delivery
 
 
-def test_a_job_that_kills_its_workers_is_undeliverable_until_it_is_acked(broker, service):
+def test_a_job_that_kills_its_workers_is_tried_alone_and_then_undeliverable_until_it_is_acked(
+    broker, service
+):
     delivery = killed(broker, service)
-    for _ in range(6):
+    for undeliverable in (False, False, True, True):
         with closing(broker.consumer(service, prefetch=10)) as consumer:
             (last,) = take(consumer, 1)
-            assert (last.body, last.undeliverable, last.redelivered) == (delivery.body, True, True)
+            assert (last.body, last.suspect, last.redelivered) == (delivery.body, True, True)
+            assert last.undeliverable is undeliverable
     with closing(broker.consumer(service, prefetch=10)) as consumer:
         consumer.settle(settled(take(consumer, 1)))
         assert consumer.take(1, QUIET) == []
@@ -279,7 +282,21 @@ def test_a_job_that_kills_its_workers_is_undeliverable_until_it_is_acked(broker,
     assert numbers(take(broker.consumer(f"{service}_other", prefetch=1), 1)) == [1]
 
 
-def test_an_undeliverable_job_that_nobody_took_stays_undeliverable(broker, service):
+def test_suspects_come_one_by_one_and_others_beside_them(broker, service):
+    killed(broker, service, 1, 2, 3)
+    broker.publish([dispatch(4, service)])
+    with closing(broker.consumer(service, prefetch=10)) as consumer:
+        found = []
+        for _ in range(3):
+            taken = take(consumer, 2 if not found else 1)
+            assert sum(one.suspect for one in taken) == 1
+            assert consumer.take(1, QUIET) == []
+            consumer.settle(settled(taken))
+            found += numbers(taken)
+    assert sorted(found) == [1, 2, 3, 4]
+
+
+def test_a_suspect_that_nobody_took_stays_one(broker, service):
     killed(broker, service)
     broker.publish([dispatch(2, service)])
     with closing(broker.consumer(service, prefetch=10)) as consumer:
@@ -288,15 +305,15 @@ def test_an_undeliverable_job_that_nobody_took_stays_undeliverable(broker, servi
         consumer.settle(settled(first))
         consumer.resume()
         both = [*first, *take(consumer, 1)]
-    assert {(numbers([one])[0], one.undeliverable) for one in both} == {(1, True), (2, False)}
+    assert {(numbers([one])[0], one.suspect) for one in both} == {(1, True), (2, False)}
 
 
-def test_an_undeliverable_job_that_is_sent_on_is_a_job_again(broker, service):
+def test_a_suspect_that_is_sent_on_is_a_job_like_others_again(broker, service):
     killed(broker, service)
     with closing(broker.consumer(service, prefetch=10)) as consumer:
         consumer.settle(settled(take(consumer, 1), Again(delay=0.1, attempt=0)))
         (again,) = take(consumer, 1)
-    assert (again.undeliverable, again.redelivered) == (False, True)
+    assert (again.suspect, again.redelivered) == (False, True)
 
 
 def test_a_census_sees_every_message_and_changes_none(broker, service):
@@ -313,7 +330,7 @@ def test_a_census_sees_every_message_and_changes_none(broker, service):
     with closing(broker.consumer(service, prefetch=10)) as consumer:
         found = {numbers([one])[0]: one for one in take(consumer, 4)}
         assert 1.9 < time.monotonic() - start < 4
-    assert {number: one.undeliverable for number, one in found.items()} == {
+    assert {number: one.suspect for number, one in found.items()} == {
         1: True,
         2: False,
         3: False,
@@ -342,7 +359,7 @@ def test_a_census_that_is_not_read_to_its_end_loses_nothing(broker, service):
     with closing(broker.consumer(service, prefetch=1000)) as consumer:
         taken = take(consumer, 900)
         assert sorted(numbers(taken)) == [*range(900)]
-        assert not any(one.redelivered or one.undeliverable for one in taken)
+        assert not any(one.redelivered or one.suspect for one in taken)
 
 
 def test_a_census_while_workers_consume_takes_nothing_from_them(broker, service):

@@ -254,6 +254,41 @@ def test_delays_differ_so_that_what_failed_together_does_not_come_back_together(
     assert all(0.75 * 5 <= delay <= 5 for delay in delays)
 
 
+def test_a_suspect_is_tried_while_nothing_else_is_in_hand():
+    stop, inside, most = threading.Event(), [], []
+    queue = Queue(stop, *map(job, range(6)))
+    queue.waiting[2] = replace(queue.waiting[2], suspect=True)
+    lock = threading.Lock()
+
+    class Watched(Detector):
+        def analyze(self, picture):
+            with lock:
+                inside.append(picture)
+                most.append(len(inside))
+            self.asked.wait(0.01)
+            with lock:
+                inside.remove(picture)
+            return CAT
+
+    order = []
+    queue.settle = lambda all_, settle=queue.settle: (
+        order.extend(s.delivery.token for s in all_),
+        settle(all_),
+    )
+    Runner(
+        consumer=queue,
+        publisher=Outbox(),
+        handler=Analyze(service=LOADED, images=Photos(), caller=Watched(CAT)),
+        write=Save(Table()),
+        limits=Limits(concurrency=3, max_retries=3, grace=PATIENCE),
+        stop=stop,
+    ).run()
+    assert most[-1] == 1  # the suspect, which came last and found nobody
+    assert max(most) > 1
+    assert queue.calls[:2] == ["pause", "resume"]
+    assert sorted(order) == [0, 1, 2, 3, 4, 5]
+
+
 def test_the_last_attempt_leaves_an_error_row():
     _, table, _ = walk(job(), detector=Detector(ServiceBusy("500", service="yolov8")), attempt=3)
     assert [row.status for row in table.rows] == [Status.ERROR]

@@ -9,8 +9,10 @@ from windmill.plain import line
 # Seconds between attempts, before jitter. RabbitMQ keeps one holding queue for each step, so they are few.
 DELAY_STEPS = (1, 5, 30, 120, 600)
 
-# Deliveries after the first that may end without a settlement, as when a worker dies of a job.
+# Deliveries after the first that may end without a settlement, as when a worker dies of a job. It counts for
+# all that lay in its hands, so that what reaches the limit is only suspect, and tried alone: TRIALS times.
 DELIVERY_LIMIT = 3
+TRIALS = 2
 
 
 def decide(error: Exception, attempt: int, max_retries: int, *, jitter: float = 1.0) -> Decision:

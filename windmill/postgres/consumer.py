@@ -17,7 +17,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as PgConnection  # noqa: N812 -- a class, whatever its name
 
 from windmill import catalog
-from windmill.core.retrying import DELIVERY_LIMIT, backoff
+from windmill.core.retrying import DELIVERY_LIMIT, TRIALS, backoff
 from windmill.errors import WindmillError
 from windmill.model import Delivery, Settlement
 from windmill.postgres.connection import connect, cut, translating
@@ -36,6 +36,7 @@ class Token:
 
     job: int
     holder: int
+    suspect: bool = False
 
 
 class PostgresConsumer:
@@ -200,22 +201,32 @@ class PostgresConsumer:
             room = self._prefetch - len(self._unsettled)
         if room <= 0:
             return
-        cursor.execute(query("take_jobs"), {"queue": self._queue, "limit": room, "holder": holder})
-        taken = [
-            Delivery(
-                service=self._service,
-                body=bytes(body),
-                attempt=attempt,
-                token=Token(job, holder),
-                redelivered=deliveries > 1,
-                undeliverable=deliveries > DELIVERY_LIMIT + 1,
-            )
-            for job, body, attempt, deliveries in sorted(cursor.fetchall())
-        ]
+        wanted = {"queue": self._queue, "limit": room, "holder": holder, "suspects": self._may_take_suspect}
+        cursor.execute(query("take_jobs"), wanted)
+        taken = [self._delivery(holder, *row) for row in sorted(cursor.fetchall())]
         with self._changed:
             self._unsettled.update(one.token for one in taken if isinstance(one.token, Token))
             self._waiting.extend(taken)
             self._changed.notify_all()
+
+    def _delivery(self, holder: int, job: int, body: bytes, attempt: int, deliveries: int) -> Delivery:
+        unsettled = deliveries - 1
+        suspect = unsettled > DELIVERY_LIMIT
+        return Delivery(
+            service=self._service,
+            body=bytes(body),
+            attempt=attempt,
+            token=Token(job, holder, suspect),
+            redelivered=unsettled > 0,
+            suspect=suspect,
+            undeliverable=unsettled > DELIVERY_LIMIT + TRIALS,
+        )
+
+    @property
+    def _may_take_suspect(self) -> bool:
+        """One at a time: two could die of each other."""
+        with self._changed:
+            return not any(token.suspect for token in self._unsettled)
 
     def _await_news(self, connection: Any, cursor: Any) -> None:
         """Until a job is announced or due, room was made, or it is time to look after the dead."""
@@ -234,7 +245,8 @@ class PostgresConsumer:
             self._tidy(cursor)
 
     def _until_next(self, cursor: Any) -> float:
-        cursor.execute(query("seconds_until_next"), {"queue": self._queue})
+        wanted = {"queue": self._queue, "suspects": self._may_take_suspect}
+        cursor.execute(query("seconds_until_next"), wanted)
         seconds = cursor.fetchone()[0]
         return _LOOK_AGAIN if seconds is None else max(0.0, float(seconds))
 

@@ -321,20 +321,28 @@ WHERE queue = %(queue)s AND holder IS NOT NULL
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()));
 
 -- name: take_jobs
-WITH next AS (
+-- Of what may have killed workers, one at a time.
+WITH suspect AS (
     SELECT job_id FROM jobs
-    WHERE queue = %(queue)s AND holder IS NULL AND available_at <= now()
+    WHERE %(suspects)s AND queue = %(queue)s AND holder IS NULL AND available_at <= now() AND deliveries > 3
+    ORDER BY job_id
+    LIMIT 1
+    FOR UPDATE SKIP LOCKED
+), next AS (
+    SELECT job_id FROM jobs
+    WHERE queue = %(queue)s AND holder IS NULL AND available_at <= now() AND deliveries <= 3
     ORDER BY available_at, job_id
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 )
 UPDATE jobs SET holder = %(holder)s, deliveries = deliveries + 1
-FROM next WHERE jobs.job_id = next.job_id
+FROM (SELECT job_id FROM suspect UNION ALL SELECT job_id FROM next) AS taken
+WHERE jobs.job_id = taken.job_id
 RETURNING jobs.job_id, jobs.body, jobs.attempt, jobs.deliveries;
 
 -- name: seconds_until_next
 SELECT extract(epoch FROM min(available_at) - clock_timestamp())
-FROM jobs WHERE queue = %(queue)s AND holder IS NULL;
+FROM jobs WHERE queue = %(queue)s AND holder IS NULL AND (%(suspects)s OR deliveries <= 3);
 
 -- name: ack_jobs
 DELETE FROM jobs USING (VALUES %s) AS done (job_id, holder)

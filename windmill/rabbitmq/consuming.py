@@ -22,7 +22,6 @@ from windmill.rabbitmq.watching import Watchdog
 log = logging.getLogger(__name__)
 
 PAUSE_AFTER_ERROR = 1.0
-UNDELIVERABLE = 10  # of these at most are in hand beside the usual ones; they only have to be written down
 
 
 class RabbitConsumer:
@@ -40,7 +39,7 @@ class RabbitConsumer:
         self._link = link
         self._declarer = declarer
         self._sender = sender
-        self._shares = {self._queue: prefetch, catalog.dead_queue(service): min(prefetch, UNDELIVERABLE)}
+        self._shares = {self._queue: prefetch, catalog.dead_queue(service): 1}  # suspects come one by one
         self._changed = threading.Condition()
         self._setup = threading.Lock()
         self._subscription: Subscription | None = None

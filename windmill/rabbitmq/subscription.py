@@ -13,6 +13,7 @@ from typing import Any
 import pika
 
 from windmill import catalog
+from windmill.core.retrying import TRIALS
 from windmill.model import Delivery
 from windmill.rabbitmq.channel import CLOSE_TIMEOUT, Channel, Reply
 from windmill.rabbitmq.publishing import Message
@@ -22,7 +23,8 @@ log = logging.getLogger(__name__)
 ATTEMPT = "x-windmill-attempt"  # carries `Delivery.attempt`
 REDELIVERED = "x-windmill-redelivered"  # carries `Delivery.redelivered` to a message sent in place of another
 DUE = "x-windmill-due"  # when a failed job's time comes: milliseconds since 1970, by the worker's clock
-_NOT_KEPT = ("CC", "x-delivery-count")  # would copy the message to all its queues; the broker's own
+DELIVERIES = "x-delivery-count"  # the broker's own: of this queue, without a settlement
+_NOT_KEPT = ("CC", DELIVERIES)  # would copy the message to all its queues; the broker's own
 
 
 class Subscription:
@@ -133,14 +135,15 @@ class Subscription:
         self.delivered += 1
         self._unsettled[tag] = None
         headers = properties.headers or {}
-        undeliverable = queue == catalog.dead_queue(self._service)
+        suspect = queue == catalog.dead_queue(self._service)
         delivery = Delivery(
             service=self._service,
             body=body,
-            attempt=_attempt(headers),
+            attempt=_count(headers, ATTEMPT),
             token=Token(subscription=self, tag=tag, queue=queue, headers=headers),
-            redelivered=undeliverable or method.redelivered or REDELIVERED in headers,
-            undeliverable=undeliverable,
+            redelivered=suspect or method.redelivered or REDELIVERED in headers,
+            suspect=suspect,
+            undeliverable=suspect and _count(headers, DELIVERIES) >= TRIALS,
         )
         with self._changed:
             self.ready.append(delivery)
@@ -205,6 +208,6 @@ def acknowledgements(unsettled: Iterable[int], settled: Collection[int]) -> tupl
     return upto, single
 
 
-def _attempt(headers: Mapping[str, object]) -> int:
-    found = headers.get(ATTEMPT)
+def _count(headers: Mapping[str, object], name: str) -> int:
+    found = headers.get(name)
     return int(found) if isinstance(found, int) and not isinstance(found, bool) and found > 0 else 0
