@@ -28,9 +28,11 @@ good = {
     "concurrency": st.integers(1, 256),
 }
 bad = {key: value | scalars | st.lists(scalars, max_size=2) for key, value in good.items()}
-entries = st.fixed_dictionaries({}, optional=good) | st.fixed_dictionaries({}, optional=bad)
-files = st.dictionaries(st.sampled_from(list(catalog.BUILT_IN)) | st.text(max_size=5), entries, max_size=4)
-bodies = st.builds(lambda value: json.dumps(value).encode(), files | json_values) | damaged(st.just(SHIPPED))
+hosted = st.fixed_dictionaries({"host": hosts}, optional={"endpoint": good["endpoint"]})
+entries = hosted | st.fixed_dictionaries({}, optional=good) | st.fixed_dictionaries({}, optional=bad)
+files = st.dictionaries(st.sampled_from(list(catalog.BUILT_IN)) | st.text(max_size=5), entries, max_size=2)
+written = st.builds(lambda value: json.dumps(value).encode(), files | json_values)
+garbled = damaged(st.just(SHIPPED)) | st.binary(max_size=50)
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +40,8 @@ def file(tmp_path_factory):
     return tmp_path_factory.mktemp("catalog") / "service_config.json"
 
 
-@fuzz
-@given(body=bodies | st.binary(max_size=50))
-def test_any_file_is_a_catalog_or_a_config_error(file, body):
+def check(file, body):
+    """A catalog whose services can be called, or an error in one plain line that begins with the file."""
     file.write_bytes(body)
     try:
         known = catalog.load(file)
@@ -52,4 +53,17 @@ def test_any_file_is_a_catalog_or_a_config_error(file, body):
     for service in known.services.values():
         assert service.service_types
         assert service.url.isprintable()
+        assert " " not in service.url
         HttpService(service, timeout=1)  # a host that no connection could be made for is refused here
+
+
+@fuzz
+@given(body=written)
+def test_any_json_is_a_catalog_or_a_config_error(file, body):
+    check(file, body)
+
+
+@fuzz
+@given(body=garbled)
+def test_any_bytes_are_a_catalog_or_a_config_error(file, body):
+    check(file, body)

@@ -54,6 +54,14 @@ def test_a_service_of_ones_own_says_its_type(tmp_path):
         ({"blip": {"bbox_format": "yxyx"}}, r"blip\.bbox_format"),
         ({"blip": {"timeout": 0}}, r"blip\.timeout"),
         ({"blip": {"concurrency": 0}}, r"blip\.concurrency"),
+        ({"blip": {"host": "a b"}}, r"blip\.host"),
+        ({"blip": {"host": "a\nb"}}, r"blip\.host: 'a\\nb': expected a host"),
+        ({"blip": {"host": "http://a"}}, r"blip\.host"),
+        ({"blip": {"host": "a:80"}}, r"blip\.host"),
+        ({"blip": {"endpoint": "/a b"}}, r"blip\.endpoint"),
+        ({"blip": {"endpoint": "/\x1b[2J"}}, r"blip\.endpoint"),
+        ({"x" * 51: {"port": 1}}, "at most 50"),
+        ("[" * 100_000, "not JSON"),
         ({"birds": {"host": "x"}}, r"birds\.port"),
         ({"bl ip": {}}, "bl ip"),
         ({"blip": 7777}, "blip"),
@@ -67,6 +75,11 @@ def test_a_mistake_names_the_file_the_service_and_the_key(tmp_path, entries, nam
     with pytest.raises(ConfigError, match=named) as caught:
         load(tmp_path, entries)
     assert str(tmp_path / "service_config.json") in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_an_address_of_ipv6_stands_in_brackets_in_the_url(tmp_path, host):
+    assert load(tmp_path, {"blip": {"host": host}})["blip"].url == "http://[::1]:7777/v3/analyze"
 
 
 def test_a_missing_file_names_the_variable(tmp_path):

@@ -125,6 +125,7 @@ def test_iou_of_boxes_that_touch_or_have_no_area_is_0():
     assert iou(box(0, 0, 10, 10), box(10, 0, 10, 10)) == 0
     assert iou(box(0, 0, 0, 10), box(0, 0, 10, 10)) == 0
     assert iou(box(0, 0, 10, 10), box(0, 0, 10, 5)) == 0.5
+    assert iou(box(0, 0, 1e-200, 1e-200), box(0, 0, 1e-200, 1e-200)) == 0
 
 
 def test_a_mean_of_boxes_without_weight_counts_each_alike():
