@@ -142,7 +142,7 @@ class Link:
     def _run(self) -> None:
         try:
             self._connect()
-            self._loop.start()
+            self._loop_until_ended()
         finally:
             with self._state:
                 self._open = self.blocked = False
@@ -151,6 +151,17 @@ class Link:
             for channel in tuple(self._channels):
                 channel.on_close(None, None)
             self._loop.close()
+
+    def _loop_until_ended(self) -> None:
+        """Runs pika's loop, and goes on when pika throws something at us instead of reporting it.
+
+        A peer that resets a connection at the moment that it is made is a ValueError out of the loop.
+        """
+        while not self._ended:
+            try:
+                self._loop.start()
+            except ValueError as exc:
+                self._on_open_error(self._connection, exc)
 
     def _connect(self) -> None:
         self._timer = None
@@ -184,7 +195,9 @@ class Link:
             self._open = self._tried = True
             self._state.notify_all()
 
-    def _on_open_error(self, _: object, error: BaseException) -> None:
+    def _on_open_error(self, connection: object, error: BaseException) -> None:
+        if connection is not self._connection:
+            return  # one that we have given up already: pika's own timers report it once more
         if self._closing:
             self._end()
             return
