@@ -9,6 +9,7 @@ from pathlib import Path
 from chaos.fleet import await_all, pause
 from chaos.site import ASKED
 from chaos.stage import Stage
+from windmill.core.retrying import DELIVERY_LIMIT, TRIALS
 
 CLOCK = str(Path(__file__).parent / "clock")
 _PRODUCE = ("produce", "--services", ",".join(ASKED))
@@ -68,7 +69,8 @@ def kill_service_worker(stage: Stage) -> None:
 
 
 def kill_in_a_row(stage: Stage) -> None:
-    for _ in range(_KILLS):
+    """As often as a job may be in the hands of workers that die: once more, and it is given up."""
+    for _ in range(DELIVERY_LIMIT + 1 + TRIALS):
         stage.await_call("yolov8")
         stage.fleet.kill("yolov8")
         stage.await_idle("yolov8")

@@ -17,7 +17,8 @@ from windmill.ports import ServiceCaller
 class Breaker:
     """A handler that asks no more once its service is down, and the `ports.Gate` that opens when it is back.
 
-    A service that is healthy and yet failed this image is not down: that counts as an attempt.
+    A service that is healthy and yet failed this image is not down: that counts as an attempt. So does one
+    that broke off in the middle of it, or an image that its service dies of would come back for ever.
     """
 
     def __init__(
@@ -37,7 +38,10 @@ class Breaker:
         except ServiceUnavailable as error:
             if self._caller.healthy():
                 raise
-            raise self._trip(error) from error
+            down = self._trip(error)
+            if error.broke_off:
+                raise
+            raise down from error
 
     def failed(self, job: Job, error: Exception) -> Outcome:
         return self._handler.failed(job, error)

@@ -64,14 +64,18 @@ class ServiceError(WindmillError):
 class ServiceUnavailable(ServiceError):
     """Refused, unreachable, timed out or 503: jobs wait until the service is healthy again.
 
-    With a healthy service behind it (`/health` answers, yet this image timed out) it counts as an attempt.
+    With a healthy service behind it (`/health` answers, yet this image timed out) it counts as an attempt;
+    also when it `broke_off` in the middle of this image: the image may be what it died of.
     """
 
     verdict = Verdict.AGAIN
 
-    def __init__(self, message: str, *, service: str, timed_out: bool = False) -> None:
+    def __init__(
+        self, message: str, *, service: str, timed_out: bool = False, broke_off: bool = False
+    ) -> None:
         super().__init__(message, service=service)
         self.timed_out = timed_out
+        self.broke_off = broke_off
 
 
 class ServiceDown(ServiceUnavailable):

@@ -102,17 +102,27 @@ class MemoryBroker:
 
     # --- for consumers ------------------------------------------------------------------------------------
 
-    def take(self, service: str, limit: int, *, suspects: int) -> list[_Message]:
-        """Up to `limit` of the messages that are due, and among them up to `suspects` that are suspect."""
+    def take(self, service: str, limit: int) -> list[_Message]:
+        """Up to `limit` of the messages that are due and not suspect."""
+        return self._pick(service, limit, lambda message: not message.suspect)
+
+    def take_suspect(self, service: str) -> _Message | None:
+        """The first that is suspect."""
+        return next(iter(self._pick(service, 1, lambda message: message.suspect)), None)
+
+    def _pick(self, service: str, limit: int, wanted: Callable[[_Message], bool]) -> list[_Message]:
         ready = self._due(service).ready
         taken: list[_Message] = []
-        held_back: list[_Message] = []
+        left: list[_Message] = []
         while ready and len(taken) < limit:
             message = ready.popleft()
-            too_many = message.suspect and sum(one.suspect for one in taken) >= suspects
-            (held_back if too_many else taken).append(message)
-        ready.extendleft(reversed(held_back))
+            (taken if wanted(message) else left).append(message)
+        ready.extendleft(reversed(left))
         return taken
+
+    def suspects(self, service: str) -> bool:
+        """Whether there are messages that are suspect."""
+        return any(message.suspect for message in self._due(service).ready)
 
     def wait(self, service: str, timeout: float) -> None:
         """Until something changes, or the next message is due; `changed` is held."""
@@ -171,13 +181,23 @@ class MemoryConsumer:
             self._broker.changed.wait_for(lambda: self._closed or not self._paused, timeout)
             while self.consuming:
                 room = min(limit, self._prefetch - len(self._unsettled))
-                suspects = 0 if any(one.suspect for one in self._unsettled.values()) else 1
-                messages = self._broker.take(self.service, room, suspects=suspects) if room > 0 else []
+                messages = self._broker.take(self.service, room) if room > 0 else []
                 left = deadline - time.monotonic()
                 if messages or left <= 0:
                     return [self._delivery(message) for message in messages]
                 self._broker.wait(self.service, left)
         return []
+
+    def suspects(self) -> bool:
+        """See `ports.Consumer`."""
+        with self._broker.changed:
+            return self._broker.suspects(self.service)
+
+    def take_suspect(self) -> Delivery | None:
+        """See `ports.Consumer`."""
+        with self._broker.changed:
+            message = self._broker.take_suspect(self.service)
+            return None if message is None else self._delivery(message)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """See `ports.Consumer`."""
@@ -218,6 +238,5 @@ class MemoryConsumer:
             attempt=message.attempt,
             token=token,
             redelivered=message.redelivered,
-            suspect=message.suspect,
             undeliverable=message.undeliverable,
         )

@@ -50,6 +50,16 @@ class Consumer(Protocol):
         in between."""
         ...
 
+    def suspects(self) -> bool:
+        """Whether there are jobs that `take` gives no more: workers died with them in hand, or with what they
+        had beside them. Looks every few seconds, so that it may be asked all the time."""
+        ...
+
+    def take_suspect(self) -> Delivery | None:
+        """One of these, if there still is one. To be asked for while nothing else is in hand, so that it is
+        to blame if the worker dies. Raises `BrokerError`."""
+        ...
+
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Acks, or sends on again after exactly the delay, as far as the broker's longest goes. A delivery
         whose connection was lost meanwhile is skipped: the broker delivers it anew. Raises `BrokerError`."""

@@ -73,7 +73,7 @@ class Runner:
         self._committing = Committing()
         self._gates = (self._committing, *gates)
         self._middleware = middleware
-        self._ready: queue.SimpleQueue[tuple[Delivery, Future[Handled]] | None] = queue.SimpleQueue()
+        self._ready: queue.Queue[tuple[Delivery, Future[Handled]] | None] = queue.Queue()
         self._out_of_time = threading.Event()
 
     def run(self) -> int:
@@ -112,23 +112,38 @@ class Runner:
         pending: set[Future[Handled]] = set()
         while not self._stop.is_set() and not committing.done():
             self._pass_gates()
-            for delivery in sorted(self._consumer.take(BATCH, _POLL), key=lambda one: one.suspect):
-                if delivery.suspect:
-                    self._let_all_finish(pending)
-                future = pool.submit(self._attempt, delivery)
-                pending.add(future)
-                future.add_done_callback(pending.discard)
-                future.add_done_callback(partial(self._hand_over, delivery))
-                if delivery.suspect:
-                    wait([future])
-                    self._consumer.resume()
+            if self._consumer.suspects():
+                self._try_suspects(pool, pending)
+            for delivery in self._consumer.take(BATCH, _POLL):
+                self._hand_in(delivery, pool, pending)
         self._consumer.pause()
         return set(pending)
 
-    def _let_all_finish(self, pending: set[Future[Handled]]) -> None:
-        """Empties the worker's hands, so that it dies of the next job alone, if it does."""
+    def _hand_in(self, delivery: Delivery, pool: ThreadPoolExecutor, pending: set[Future[Handled]]) -> None:
+        future = pool.submit(self._attempt, delivery)
+        pending.add(future)
+        future.add_done_callback(pending.discard)
+        future.add_done_callback(partial(self._hand_over, delivery))
+
+    def _try_suspects(self, pool: ThreadPoolExecutor, pending: set[Future[Handled]]) -> None:
+        """Tries what may have killed workers with nothing else in hand: who dies now dies of it alone."""
         self._consumer.pause()
-        wait(set(pending))
+        try:
+            self._await_empty_hands(pending)
+            while not self._stop.is_set() and (suspect := self._consumer.take_suspect()) is not None:
+                self._hand_in(suspect, pool, pending)
+                self._await_empty_hands(pending)
+        except BrokerError as error:
+            log.info("what may have killed workers is left for later: %s", error)
+        self._consumer.resume()
+
+    def _await_empty_hands(self, pending: set[Future[Handled]]) -> None:
+        """Until all that was taken is settled, or the worker is told to stop."""
+        while pending and not self._stop.is_set():
+            wait(set(pending), _POLL)
+        with self._ready.all_tasks_done:
+            while self._ready.unfinished_tasks and not self._stop.is_set():
+                self._ready.all_tasks_done.wait(_POLL)
 
     def _pass_gates(self) -> None:
         """Takes nothing while something is down that every job needs."""
@@ -185,6 +200,8 @@ class Runner:
             batch = [handled for entry in entries if entry for handled in self._finished(*entry)]
             if batch:
                 self._commit(batch)
+            for _ in entries:
+                self._ready.task_done()
 
     def _finished(self, delivery: Delivery, future: Future[Handled]) -> Iterator[Handled]:
         """The future's result; nothing if the worker stopped under it, for then the job goes back."""

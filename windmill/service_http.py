@@ -120,7 +120,8 @@ class HttpService:
         if self._pool.out_of_time():
             message = f"{where} gave no answer within {self._timeout:g} s (REQUEST_TIMEOUT)"
             return ServiceUnavailable(message, service=name, timed_out=True)
-        return ServiceUnavailable(f"{where} gave no whole answer: {line(_cause(exc), 200)}", service=name)
+        message = f"{where} gave no whole answer: {line(_cause(exc), 200)}"
+        return ServiceUnavailable(message, service=name, broke_off=True)
 
     def _refusal(self, response: BaseHTTPResponse) -> ServiceError:
         """The error that a status other than 2xx stands for."""

@@ -55,6 +55,7 @@ class Queue:
     def __init__(self, stop, *bodies, attempt=0, **delivery):
         self.stop = stop
         self.calls = []
+        self.suspicious = []
         self.waiting = [
             Delivery(service="yolov8", body=body, attempt=attempt, token=n, **delivery)
             for n, body in enumerate(bodies)
@@ -67,6 +68,13 @@ class Queue:
         if not taken:
             self.stop.wait(timeout)
         return taken
+
+    def suspects(self):
+        return bool(self.suspicious)
+
+    def take_suspect(self):
+        self.calls.append("take_suspect")
+        return self.suspicious.pop(0) if self.suspicious else None
 
     def settle(self, settlements):
         self.settled += [(s.delivery.token, s.decision) for s in settlements]
@@ -255,38 +263,43 @@ def test_delays_differ_so_that_what_failed_together_does_not_come_back_together(
 
 
 def test_a_suspect_is_tried_while_nothing_else_is_in_hand():
-    stop, inside, most = threading.Event(), [], []
-    queue = Queue(stop, *map(job, range(6)))
-    queue.waiting[2] = replace(queue.waiting[2], suspect=True)
+    stop, inside, beside = threading.Event(), [], {}
+    queue = Queue(stop, *map(job, range(1, 7)))
+    queue.suspicious = [queue.waiting.pop(), queue.waiting.pop()]
     lock = threading.Lock()
 
-    class Watched(Detector):
-        def analyze(self, picture):
-            with lock:
-                inside.append(picture)
-                most.append(len(inside))
-            self.asked.wait(0.01)
-            with lock:
-                inside.remove(picture)
-            return CAT
+    def look(picked):
+        image = picked.image.image_id
+        with lock:
+            inside.append(image)
+            beside[image] = (len(inside), len(queue.settled))
+        stop.wait(0.01)
+        with lock:
+            inside.remove(image)
+        return Outcome()
 
-    order = []
-    queue.settle = lambda all_, settle=queue.settle: (
-        order.extend(s.delivery.token for s in all_),
-        settle(all_),
-    )
+    handler = Analyze(service=LOADED, images=Photos(), caller=Detector(CAT))
+    handler = type("Watched", (), {"__call__": staticmethod(look), "failed": handler.failed})()
     Runner(
         consumer=queue,
         publisher=Outbox(),
-        handler=Analyze(service=LOADED, images=Photos(), caller=Watched(CAT)),
+        handler=handler,
         write=Save(Table()),
         limits=Limits(concurrency=3, max_retries=3, grace=PATIENCE),
         stop=stop,
     ).run()
-    assert most[-1] == 1  # the suspect, which came last and found nobody
-    assert max(most) > 1
-    assert queue.calls[:2] == ["pause", "resume"]
-    assert sorted(order) == [0, 1, 2, 3, 4, 5]
+    assert (beside[6], beside[5]) == ((1, 0), (1, 1))  # alone, and after the one before was settled
+    assert max(count for count, _ in beside.values()) > 1
+    assert queue.calls[:5] == ["pause", "take_suspect", "take_suspect", "take_suspect", "resume"]
+
+
+def test_an_image_that_its_service_dies_of_spends_attempts():
+    ear = Ear()
+    broken = ServiceUnavailable("it broke off in the middle", service="yolov8", broke_off=True)
+    queue, table, _ = walk(job(), detector=Detector(broken, health=[False, True]), ear=ear)
+    assert queue.settled[0][1].attempt == 1
+    assert table.states == [(State.QUEUED, "ServiceUnavailable")]
+    assert ear.heard[0] == "parked"
 
 
 def test_the_last_attempt_leaves_an_error_row():

@@ -79,9 +79,8 @@ class Delivery:
     """A message in a worker's hands. `token` is the broker's own and opaque to everyone else.
 
     `attempt` counts how often the job has failed before: 0 the first time. `redelivered` says that someone
-    may have had it in hand and not finished. `suspect`: that happened so often that workers may have died of
-    it, or of what they had in hand beside it; it is tried while nothing else is in hand. `undeliverable`: it
-    was alone when they died, too; it is not run again, but written down and acked.
+    may have had it in hand and not finished. `undeliverable`: so many workers died with it in hand, the last
+    ones with nothing else, that it is not run again, but written down and acked.
     """
 
     service: str
@@ -89,7 +88,6 @@ class Delivery:
     attempt: int
     token: object
     redelivered: bool = False
-    suspect: bool = False
     undeliverable: bool = False
 
 

@@ -36,7 +36,6 @@ class Token:
 
     job: int
     holder: int
-    suspect: bool = False
 
 
 class PostgresConsumer:
@@ -63,6 +62,8 @@ class PostgresConsumer:
         self._waiting: deque[Delivery] = deque()
         self._unsettled: set[Token] = set()
         self._paused = self._closed = False
+        self._suspects = self._trial = False  # whether there are suspects; whether one is asked for
+        self._suspect: Delivery | None = None
         self._counted = False  # among the queue's consumers
         self._failures = 0  # in a row
         self._connection: PgConnection | None = None
@@ -85,6 +86,21 @@ class PostgresConsumer:
             if self._paused or self._closed:
                 return []
             return [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
+
+    def suspects(self) -> bool:
+        """See `ports.Consumer`."""
+        with self._changed:
+            return self._suspects
+
+    def take_suspect(self) -> Delivery | None:
+        """See `ports.Consumer`. None also where PostgreSQL does not answer for a while."""
+        with self._changed:
+            self._trial = True
+            self._ring()
+            self._changed.wait_for(lambda: not self._trial or self._closed, STALL)
+            self._trial = False
+            suspect, self._suspect = self._suspect, None
+            return suspect
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """See `ports.Consumer`."""
@@ -162,6 +178,8 @@ class PostgresConsumer:
                             self._give_back(cursor, holder, taken=False)
                         else:
                             self._fill(cursor, holder)
+                        if self._trial:
+                            self._fill_suspect(cursor, holder)
                         self._failures = 0
                         self._await_news(connection, cursor)
                     self._give_back(cursor, holder, taken=True)
@@ -185,8 +203,10 @@ class PostgresConsumer:
         return holder
 
     def _tidy(self, cursor: Any) -> None:
-        """Frees what dead holders had."""
+        """Frees what dead holders had, and looks for what may have killed them."""
         cursor.execute(query("free_dead_holders"), {"queue": self._queue})
+        cursor.execute(query("suspects"), {"queue": self._queue})
+        self._suspects = cursor.fetchone()[0]
         self._tidied = time.monotonic()
 
     def _count(self, cursor: Any) -> None:
@@ -201,32 +221,34 @@ class PostgresConsumer:
             room = self._prefetch - len(self._unsettled)
         if room <= 0:
             return
-        wanted = {"queue": self._queue, "limit": room, "holder": holder, "suspects": self._may_take_suspect}
-        cursor.execute(query("take_jobs"), wanted)
+        cursor.execute(query("take_jobs"), {"queue": self._queue, "limit": room, "holder": holder})
         taken = [self._delivery(holder, *row) for row in sorted(cursor.fetchall())]
         with self._changed:
             self._unsettled.update(one.token for one in taken if isinstance(one.token, Token))
             self._waiting.extend(taken)
             self._changed.notify_all()
 
+    def _fill_suspect(self, cursor: Any, holder: int) -> None:
+        """Takes one job that may have killed workers."""
+        cursor.execute(query("take_suspect"), {"queue": self._queue, "holder": holder})
+        row = cursor.fetchone()
+        with self._changed:
+            self._suspect = None if row is None else self._delivery(holder, *row)
+            if self._suspect is not None and isinstance(self._suspect.token, Token):
+                self._unsettled.add(self._suspect.token)
+            self._suspects, self._trial = row is not None, False
+            self._changed.notify_all()
+
     def _delivery(self, holder: int, job: int, body: bytes, attempt: int, deliveries: int) -> Delivery:
         unsettled = deliveries - 1
-        suspect = unsettled > DELIVERY_LIMIT
         return Delivery(
             service=self._service,
             body=bytes(body),
             attempt=attempt,
-            token=Token(job, holder, suspect),
+            token=Token(job, holder),
             redelivered=unsettled > 0,
-            suspect=suspect,
             undeliverable=unsettled > DELIVERY_LIMIT + TRIALS,
         )
-
-    @property
-    def _may_take_suspect(self) -> bool:
-        """One at a time: two could die of each other."""
-        with self._changed:
-            return not any(token.suspect for token in self._unsettled)
 
     def _await_news(self, connection: Any, cursor: Any) -> None:
         """Until a job is announced or due, room was made, or it is time to look after the dead."""
@@ -245,8 +267,7 @@ class PostgresConsumer:
             self._tidy(cursor)
 
     def _until_next(self, cursor: Any) -> float:
-        wanted = {"queue": self._queue, "suspects": self._may_take_suspect}
-        cursor.execute(query("seconds_until_next"), wanted)
+        cursor.execute(query("seconds_until_next"), {"queue": self._queue})
         seconds = cursor.fetchone()[0]
         return _LOOK_AGAIN if seconds is None else max(0.0, float(seconds))
 

@@ -321,14 +321,8 @@ WHERE queue = %(queue)s AND holder IS NOT NULL
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()));
 
 -- name: take_jobs
--- Of what may have killed workers, one at a time.
-WITH suspect AS (
-    SELECT job_id FROM jobs
-    WHERE %(suspects)s AND queue = %(queue)s AND holder IS NULL AND available_at <= now() AND deliveries > 3
-    ORDER BY job_id
-    LIMIT 1
-    FOR UPDATE SKIP LOCKED
-), next AS (
+-- Not what workers died of, or beside (take_suspect).
+WITH next AS (
     SELECT job_id FROM jobs
     WHERE queue = %(queue)s AND holder IS NULL AND available_at <= now() AND deliveries <= 3
     ORDER BY available_at, job_id
@@ -336,13 +330,28 @@ WITH suspect AS (
     FOR UPDATE SKIP LOCKED
 )
 UPDATE jobs SET holder = %(holder)s, deliveries = deliveries + 1
-FROM (SELECT job_id FROM suspect UNION ALL SELECT job_id FROM next) AS taken
-WHERE jobs.job_id = taken.job_id
+FROM next WHERE jobs.job_id = next.job_id
 RETURNING jobs.job_id, jobs.body, jobs.attempt, jobs.deliveries;
+
+-- name: take_suspect
+WITH next AS (
+    SELECT job_id FROM jobs
+    WHERE queue = %(queue)s AND holder IS NULL AND available_at <= now() AND deliveries > 3
+    ORDER BY job_id
+    LIMIT 1
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE jobs SET holder = %(holder)s, deliveries = deliveries + 1
+FROM next WHERE jobs.job_id = next.job_id
+RETURNING jobs.job_id, jobs.body, jobs.attempt, jobs.deliveries;
+
+-- name: suspects
+SELECT EXISTS (SELECT 1 FROM jobs
+               WHERE queue = %(queue)s AND holder IS NULL AND available_at <= now() AND deliveries > 3);
 
 -- name: seconds_until_next
 SELECT extract(epoch FROM min(available_at) - clock_timestamp())
-FROM jobs WHERE queue = %(queue)s AND holder IS NULL AND (%(suspects)s OR deliveries <= 3);
+FROM jobs WHERE queue = %(queue)s AND holder IS NULL AND deliveries <= 3;
 
 -- name: ack_jobs
 DELETE FROM jobs USING (VALUES %s) AS done (job_id, holder)

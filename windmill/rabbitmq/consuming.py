@@ -9,6 +9,7 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 
 from windmill import catalog
+from windmill.core.retrying import SUSPECTS_EVERY
 from windmill.errors import BrokerError, WindmillError
 from windmill.model import Again, Delivery, Settlement
 from windmill.rabbitmq import topology, watching
@@ -39,11 +40,14 @@ class RabbitConsumer:
         self._link = link
         self._declarer = declarer
         self._sender = sender
-        self._shares = {self._queue: prefetch, catalog.dead_queue(service): 1}  # suspects come one by one
+        self._dead = catalog.dead_queue(service)
+        self._prefetch = prefetch
         self._changed = threading.Condition()
         self._setup = threading.Lock()
         self._subscription: Subscription | None = None
         self._watchdog: Watchdog | None = None
+        self._trials: Subscription | None = None
+        self._looked, self._suspects = 0.0, False
         self._retired: list[Subscription] = []  # paused, with deliveries that may still be settled
         self._paused = self._closed = False
 
@@ -70,6 +74,24 @@ class RabbitConsumer:
             tags[token(one.delivery).subscription].append(token(one.delivery).tag)
         for subscription, settled in tags.items():
             subscription.ack(settled)
+
+    def suspects(self) -> bool:
+        """See `ports.Consumer`. The broker has put them aside."""
+        if time.monotonic() - self._looked > SUSPECTS_EVERY and self._link.wait_open(0):
+            self._looked = time.monotonic()
+            try:
+                self._suspects = counts(self._link, [self._dead]).get(self._dead, (0, 0))[0] > 0
+            except BrokerError as exc:
+                log.info("%s: cannot look for what may have killed workers: %s", self.service, exc)
+        return self._suspects
+
+    def take_suspect(self) -> Delivery | None:
+        """See `ports.Consumer`."""
+        self._suspects = False  # until the next look
+        if self._trials is None or self._trials.channel.gone.is_set():
+            channel = self._link.channel(0)
+            self._trials = Subscription(channel, self.service, self._changed, self._declarer.forget)
+        return self._trials.get(self._dead)
 
     def depth(self) -> int:
         """See `ports.Consumer`."""
@@ -99,7 +121,7 @@ class RabbitConsumer:
         self._closed = True
         self.pause()
         with self._setup:
-            retired, self._retired = self._retired, []
+            retired, self._retired = [*self._retired, *filter(None, [self._trials])], []
             for subscription in retired:
                 if not subscription.channel.gone.is_set():
                     subscription.channel.close()
@@ -150,13 +172,13 @@ class RabbitConsumer:
         subscription = Subscription(channel, self.service, self._changed, self._declarer.forget)
         try:
             self._declarer.ensure([self.service])
-            subscription.consume(self._shares)
+            subscription.consume({self._queue: self._prefetch})
         except ChannelLost as exc:
             raise refusal(exc, self._link.settings.queue_user) from exc
         except WindmillError:
             channel.close()
             raise
-        self._watchdog = Watchdog(subscription, self._queue, self._shares[self._queue])
+        self._watchdog = Watchdog(subscription, self._queue, self._prefetch)
         return subscription
 
     def _pick(self, limit: int, deadline: float) -> Sequence[Delivery]:

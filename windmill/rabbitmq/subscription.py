@@ -64,6 +64,12 @@ class Subscription:
             self.channel.ask(partial(self._consume, queue, prefetch))
         self.consuming = True
 
+    def get(self, queue: str) -> Delivery | None:
+        """One message of `queue`, if there is one, without a flow."""
+        self.channel.ask(partial(self._get, queue))
+        with self._changed:
+            return self.ready.popleft() if self.ready else None
+
     def cancel(self) -> Sequence[Delivery]:
         """Ends the flow for good; gives what nobody has taken. The channel closes once all is settled.
 
@@ -142,7 +148,6 @@ class Subscription:
             attempt=_count(headers, ATTEMPT),
             token=Token(subscription=self, tag=tag, queue=queue, headers=headers),
             redelivered=suspect or method.redelivered or REDELIVERED in headers,
-            suspect=suspect,
             undeliverable=suspect and _count(headers, DELIVERIES) >= TRIALS,
         )
         with self._changed:
