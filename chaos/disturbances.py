@@ -9,6 +9,7 @@ from pathlib import Path
 from chaos.fleet import await_all, pause
 from chaos.site import ASKED
 from chaos.stage import Stage
+from chaos.tables import OPEN
 
 CLOCK = str(Path(__file__).parent / "clock")
 _PRODUCE = ("produce", "--services", ",".join(ASKED))
@@ -130,6 +131,7 @@ def _alarm(stage: Stage, command: str, tight: str, usual: str) -> None:
     stage.await_results(0.2)
     stage.site.rabbitmq.control(command, tight)
     pause(stage.hold)
+    stage.note(f"{stage.count(OPEN)} jobs waited for its end")
     stage.site.rabbitmq.control(command, usual)
 
 
