@@ -131,7 +131,10 @@ def _alarm(stage: Stage, command: str, tight: str, usual: str) -> None:
     stage.await_results(0.2)
     stage.site.rabbitmq.control(command, tight)
     pause(stage.hold)
-    stage.note(f"{stage.count(OPEN)} jobs waited for its end")
+    waiting = stage.count(OPEN)
+    stage.note(f"{waiting} jobs waited for its end")
+    if not waiting:
+        stage.blame("the alarm held nothing back: it came too late")
     stage.site.rabbitmq.control(command, usual)
 
 
