@@ -119,12 +119,14 @@ CASES: tuple[Case, ...] = (
         does="RabbitMQ's memory watermark is set to next to nothing for a while: it takes no messages.",
         brokers=(RABBITMQ,),
         disturb=do.raise_memory_alarm,
+        pace=1.0,  # RabbitMQ looks at its memory every 2.5 s
     ),
     Case(
         name="disk-alarm",
         does="RabbitMQ's limit of free disk is set above what there is for a while: it takes no messages.",
         brokers=(RABBITMQ,),
         disturb=do.raise_disk_alarm,
+        pace=1.0,
     ),
     # --- the network ---------------------------------------------------------------------------------
     Case(

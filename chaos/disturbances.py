@@ -9,6 +9,7 @@ from pathlib import Path
 from chaos.fleet import await_all, pause
 from chaos.site import ASKED
 from chaos.stage import Stage
+from chaos.tables import OPEN
 from windmill.core.retrying import DELIVERY_LIMIT, TRIALS
 
 CLOCK = str(Path(__file__).parent / "clock")
@@ -132,6 +133,10 @@ def _alarm(stage: Stage, command: str, tight: str, usual: str) -> None:
     stage.await_results(0.2)
     stage.site.rabbitmq.control(command, tight)
     pause(stage.hold)
+    waiting = stage.count(OPEN)
+    stage.note(f"{waiting} jobs waited for its end")
+    if not waiting:
+        stage.blame("the alarm held nothing back: it came too late")
     stage.site.rabbitmq.control(command, usual)
 
 
