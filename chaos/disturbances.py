@@ -70,8 +70,8 @@ def kill_service_worker(stage: Stage) -> None:
 
 
 def kill_in_a_row(stage: Stage) -> None:
-    """As often as a job may be in the hands of workers that die: once more, and it is given up."""
-    for _ in range(DELIVERY_LIMIT + 1 + TRIALS):
+    """As often as workers may die with a job in hand: once more, and it is given up."""
+    for _ in range(DELIVERY_LIMIT + TRIALS):
         stage.await_call("yolov8")
         stage.fleet.kill("yolov8")
         stage.await_idle("yolov8")
