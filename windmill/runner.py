@@ -75,6 +75,7 @@ class Runner:
         self._middleware = middleware
         self._ready: queue.Queue[tuple[Delivery, Future[Handled]] | None] = queue.Queue()
         self._out_of_time = threading.Event()
+        self._over = threading.Event()  # the committer is no more
 
     def run(self) -> int:
         """Works until `stop`; gives the number of jobs that the grace time did not suffice for.
@@ -85,8 +86,9 @@ class Runner:
         pool = ThreadPoolExecutor(self._limits.concurrency, thread_name_prefix="handler")
         with ThreadPoolExecutor(1, thread_name_prefix="committer") as own:
             committing = own.submit(self._commit_all)
+            committing.add_done_callback(self._end)
             try:
-                pending = self._take_until_stopped(pool, committing)
+                pending = self._take_until_stopped(pool)
                 unfinished = self._finish(pool, pending)
             finally:
                 self._ready.put(None)
@@ -108,9 +110,9 @@ class Runner:
         finally:
             deadline.cancel()
 
-    def _take_until_stopped(self, pool: ThreadPoolExecutor, committing: Future[None]) -> set[Future[Handled]]:
+    def _take_until_stopped(self, pool: ThreadPoolExecutor) -> set[Future[Handled]]:
         pending: set[Future[Handled]] = set()
-        while not self._stop.is_set() and not committing.done():
+        while not self._ending:
             self._pass_gates()
             if self._consumer.suspects():
                 self._try_suspects(pool, pending)
@@ -122,15 +124,15 @@ class Runner:
     def _hand_in(self, delivery: Delivery, pool: ThreadPoolExecutor, pending: set[Future[Handled]]) -> None:
         future = pool.submit(self._attempt, delivery)
         pending.add(future)
-        future.add_done_callback(pending.discard)
         future.add_done_callback(partial(self._hand_over, delivery))
+        future.add_done_callback(pending.discard)  # now that it is among what is to be committed
 
     def _try_suspects(self, pool: ThreadPoolExecutor, pending: set[Future[Handled]]) -> None:
         """Tries what may have killed workers with nothing else in hand: who dies now dies of it alone."""
         self._consumer.pause()
         try:
             self._await_empty_hands(pending)
-            while not self._stop.is_set() and (suspect := self._consumer.take_suspect()) is not None:
+            while not self._ending and (suspect := self._consumer.take_suspect()) is not None:
                 self._hand_in(suspect, pool, pending)
                 self._await_empty_hands(pending)
         except BrokerError as error:
@@ -138,17 +140,26 @@ class Runner:
         self._consumer.resume()
 
     def _await_empty_hands(self, pending: set[Future[Handled]]) -> None:
-        """Until all that was taken is settled, or the worker is told to stop."""
-        while pending and not self._stop.is_set():
+        """Until all that was taken is settled, or the worker is to end."""
+        while pending and not self._ending:
             wait(set(pending), _POLL)
         with self._ready.all_tasks_done:
-            while self._ready.unfinished_tasks and not self._stop.is_set():
+            while self._ready.unfinished_tasks and not self._ending:
                 self._ready.all_tasks_done.wait(_POLL)
+
+    def _end(self, _: Future[None]) -> None:
+        self._over.set()
+        self._committing.open()  # nobody else would, and the worker waits there
+
+    @property
+    def _ending(self) -> bool:
+        """Whether the worker was told to stop, or its committer is no more."""
+        return self._stop.is_set() or self._over.is_set()
 
     def _pass_gates(self) -> None:
         """Takes nothing while something is down that every job needs."""
         for gate in self._gates:
-            if gate.shut and not self._stop.is_set():
+            if gate.shut and not self._ending:
                 self._consumer.pause()
                 gate.wait(self._stop)
                 self._consumer.resume()

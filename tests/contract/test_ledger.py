@@ -10,8 +10,7 @@ import pytest
 
 from tests.contract.test_store import CAT_BOX, PATIENCE, add_images, crop_result, dispatched, done, merged
 from windmill.catalog import facts
-from windmill.core import wire
-from windmill.core.lacking import seen_by_merger, seen_by_voter
+from windmill.core import seen, wire
 from windmill.dead import Matching
 from windmill.handlers.merge import Merge
 from windmill.handlers.vote import Vote
@@ -228,7 +227,7 @@ def test_marks_in_python_are_those_in_sql(images, store, ledger, rows):
     found = []
     store.recompute(
         [images[0]],
-        lambda snapshot: found.extend((seen_by_merger(snapshot), seen_by_voter(snapshot))) or Outcome(),
+        lambda snapshot: found.extend((seen.by_merger(snapshot), seen.by_voter(snapshot))) or Outcome(),
     )
     in_sql = rows("SELECT service, (extract(epoch FROM result_created) * 1000000)::bigint FROM results")
     assert found[0] == dict(in_sql)

@@ -49,6 +49,7 @@ def store(postgres_server, _template):
         db_user=postgres_server.dbuser,
     )
     with closing(PostgresStore(address, "fuzz")) as opened:
+        opened.forget = lambda: postgres_server.run("DELETE FROM results", name)
         yield opened
     postgres_server.drop(name)
 
@@ -67,6 +68,7 @@ def test_a_reply_that_is_accepted_is_stored_and_read_as_it_was(store, service, b
         store.save([handler.failed(Job(image=IMAGE), error)])
         return
     seen = []
+    store.forget()  # or an answer of an older version would be left out
     store.save([outcome])
     store.recompute([1], lambda snapshot: seen.append(snapshot) or Outcome())
     (again,) = [one.reply for one in seen[0].replies if one.reply.service == service.name]

@@ -6,8 +6,8 @@ import pytest
 
 from tests.unit.test_merging import NOW, box, reply, seen
 from windmill import catalog
-from windmill.core.lacking import microseconds
 from windmill.core.merging import merge
+from windmill.core.seen import microseconds
 from windmill.errors import MessageError, ServiceBusy, ServiceUnavailable
 from windmill.handlers.merge import Merge
 from windmill.handlers.postprocess import Postprocess

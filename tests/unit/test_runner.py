@@ -485,6 +485,30 @@ def test_a_wrong_setting_ends_the_worker_and_no_job():
     assert queue.settled == []
 
 
+def test_a_setting_that_goes_wrong_while_the_store_is_down_ends_the_worker():
+    answers = [StoreUnavailable("restarting"), ConfigError("DB_PASSWORD: changed meanwhile")]
+    paused = threading.Event()
+    stop = threading.Event()
+    queue = Queue(stop, job())
+    queue.pause = paused.set
+
+    def refuse(rows):
+        if len(answers) == 1:
+            assert paused.wait(PATIENCE)  # the worker waits for the store by now
+        return answers.pop(0)
+
+    runner = Runner(
+        consumer=queue,
+        publisher=Outbox(),
+        handler=Analyze(service=LOADED, images=Photos(), caller=Detector(CAT)),
+        write=Save(Table(refuse)),
+        limits=Limits(concurrency=1, max_retries=3, grace=PATIENCE),
+        stop=stop,
+    )
+    with pytest.raises(ConfigError, match="DB_PASSWORD"):
+        runner.run()
+
+
 def test_a_consumer_that_fails_for_good_ends_the_worker():
     class Refused(Queue):
         def take(self, limit, timeout):

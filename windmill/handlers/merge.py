@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from windmill.catalog import Service
-from windmill.core import lacking, merging, routing
+from windmill.core import merging, routing, seen
 from windmill.model import MergedBoxesRow, Outcome, Snapshot, StageRow
 
 
@@ -21,7 +21,7 @@ class Merge:
         stage = StageRow(
             image_id=snapshot.image.image_id,
             stage=self.merger.name,
-            seen=lacking.seen_by_merger(snapshot),
+            seen=seen.by_merger(snapshot),
             found=len(boxes),
             rule=merging.IDENTITY,
         )

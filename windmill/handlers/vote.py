@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from windmill.catalog import VOTER
-from windmill.core import lacking, voting
+from windmill.core import seen, voting
 from windmill.handlers.base import Clock
 from windmill.model import ConsensusRow, Outcome, Snapshot, StageRow
 
@@ -29,7 +29,7 @@ class Vote:
         stage = StageRow(
             image_id=snapshot.image.image_id,
             stage=VOTER,
-            seen=lacking.seen_by_voter(snapshot),
+            seen=seen.by_voter(snapshot),
             found=len(consensus.votes),
             rule=voting.ALGORITHM,
         )

@@ -86,7 +86,7 @@ class ConsensusRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageRow:
-    """What a stage made of an image and from what: `seen` as `core.lacking` has it, `rule` decided."""
+    """What a stage made of an image and from what: `seen` as `core.seen` has it, `rule` decided."""
 
     image_id: int
     stage: str

@@ -91,7 +91,7 @@ ORDER BY key
 FETCH FIRST (coalesce(%(limit)s::bigint, 9223372036854775807)) ROWS WITH TIES;
 
 -- name: LostStage
--- The marks are those of core/lacking.py; an image that got a reply meanwhile has a job that is on its way.
+-- The marks are those of core/seen.py; an image that got a reply meanwhile has a job that is on its way.
 SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, '' AS version, NULL AS box_key,
        NULL::jsonb AS bbox, NULL AS captioner, NULL AS caption, %(services)s::text[] AS services
 FROM images i

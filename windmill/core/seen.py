@@ -14,12 +14,12 @@ from windmill.model import Snapshot, StoredReply
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def seen_by_merger(snapshot: Snapshot) -> dict[str, int]:
+def by_merger(snapshot: Snapshot) -> dict[str, int]:
     """Each detector whose reply was read, with that reply's time in microseconds since 1970."""
     return _times(stored for stored in snapshot.replies if "spatial" in stored.reply.service_types)
 
 
-def seen_by_voter(snapshot: Snapshot) -> dict[str, int]:
+def by_voter(snapshot: Snapshot) -> dict[str, int]:
     """Each service whose reply was read, and the merger for its boxes, with their times in microseconds."""
     boxes = {} if snapshot.boxes_changed is None else {MERGER: microseconds(snapshot.boxes_changed)}
     return _times(snapshot.replies) | boxes
