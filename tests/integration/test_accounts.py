@@ -15,7 +15,7 @@ from tests.contract.test_brokers import dispatch, numbers, settled, take
 from tests.integration.test_mysql import BEAT
 from windmill import rabbitmq
 from windmill.errors import BrokerError, ConfigError
-from windmill.model import Again, Bury
+from windmill.model import Again, QueueState
 from windmill.mysql_heartbeats import MySQLHeartbeats
 from windmill.settings import Settings
 
@@ -55,16 +55,17 @@ def account(rabbitmq_server, vhost):
 
 
 def work(settings: Settings, service: str) -> None:
-    """What a worker does: sends what follows, takes, acks, sends again, sets aside, asks for the depth."""
+    """What a worker does: sends what follows, takes, acks, sends again, looks for suspects and depths, counts."""
     with closing(rabbitmq.connect(settings, "worker-1")) as broker:
         broker.publish([dispatch(number, service, f"{service}_next") for number in range(3)])
         with closing(broker.consumer(service, prefetch=3)) as consumer:
-            done, again, dead = take(consumer, 3)
-            consumer.settle(settled([done]))
+            done, again, last = take(consumer, 3)
+            consumer.settle(settled([done, last]))
             consumer.settle(settled([again], Again(delay=1, attempt=1)))
-            consumer.settle(settled([dead], Bury(error="E", reason="r")))
             assert numbers(take(consumer, 1)) == numbers([again])
+            assert consumer.take_suspect() is None
             consumer.depth()
+        assert len(list(broker.census(f"{service}_next"))) == 3  # as `windmill reconcile` does
 
 
 def test_a_worker_of_the_manual_can_do_all_that_workers_do(account):
@@ -89,7 +90,7 @@ def test_a_producer_of_the_manual_sends_to_queues_that_workers_made_and_reads_no
     work(account("windmill_worker"), "made")
     with closing(rabbitmq.connect(settings, "producer")) as broker:
         broker.publish([dispatch(1, "made", "made_next")])
-        assert broker.queue_depths(["made_next"]) == {"made_next": 4}
+        assert broker.queue_states(["made_next"]) == {"made_next": QueueState(waiting=4)}
         with pytest.raises(ConfigError, match="QUEUE_USER"):
             broker.consumer("made", prefetch=1).take(1, 5)
 
@@ -104,7 +105,10 @@ def test_a_producer_with_the_third_pattern_makes_queues_itself(account):
 def test_a_monitor_of_the_manual_sees_depths_and_nothing_else(account):
     work(account("windmill_worker"), "watched")
     with closing(rabbitmq.connect(account("windmill_monitor"), "monitor")) as broker:
-        assert broker.queue_depths(["watched_next", "never_made"]) == {"watched_next": 3, "never_made": 0}
+        assert broker.queue_states(["watched_next", "never_made"]) == {
+            "watched_next": QueueState(waiting=3),
+            "never_made": QueueState(),
+        }
         with pytest.raises(ConfigError, match="QUEUE_USER"):
             broker.publish([dispatch(1, "watched")])
 

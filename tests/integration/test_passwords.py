@@ -21,6 +21,7 @@ from tests.servers import Postgres
 from tests.servers.base import free_port
 from tests.waiting import until
 from windmill import rabbitmq
+from windmill.model import QueueState
 from windmill.mysql_heartbeats import MySQLHeartbeats
 from windmill.postgres.connection import connect
 from windmill.settings import Settings, load
@@ -227,7 +228,7 @@ def test_any_characters_are_a_password_in_rabbitmq(password, rabbitmq_server):
             queue_password=password,
         )
         with closing(rabbitmq.connect(settings, "test")) as broker:
-            assert broker.queue_depths(["nobody"]) == {"nobody": 0}
+            assert broker.queue_states(["nobody"]) == {"nobody": QueueState()}
     finally:
         rabbitmq_server.control("delete_user", "odd")
 
