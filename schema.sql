@@ -131,7 +131,7 @@ CREATE TABLE IF NOT EXISTS dead_jobs (
     error_class TEXT NOT NULL,
     error       TEXT NOT NULL,
     worker_id   TEXT,
-    buried_at   TIMESTAMPTZ NOT NULL DEFAULT now()
+    buried_at   TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp()
 );
 CREATE UNIQUE INDEX IF NOT EXISTS dead_jobs_message ON dead_jobs (service, sha256(body));
 CREATE INDEX IF NOT EXISTS dead_jobs_image ON dead_jobs (image_id);
@@ -226,7 +226,7 @@ BEGIN
             ('windmill_producer', 'SELECT, INSERT, UPDATE', 'TABLE dispatches, service_versions'),
             ('windmill_producer', 'SELECT, DELETE', 'TABLE dead_jobs'),
             ('windmill_producer', 'SELECT', 'TABLE results, merged_boxes, postprocessing, stages'),
-            ('windmill_producer', 'INSERT', 'TABLE jobs'),
+            ('windmill_producer', 'SELECT, INSERT', 'TABLE jobs'),
             ('windmill_reader', 'SELECT', 'TABLE images, dispatches, results, merged_boxes, consensus, '
                                           'postprocessing, stages, service_versions, jobs, dead_jobs, '
                                           'service_progress, image_progress, pipeline_status')

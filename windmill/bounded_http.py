@@ -16,7 +16,7 @@ from typing import Any
 
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout
 from urllib3.connection import HTTPConnection
-from urllib3.exceptions import ProtocolError
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProtocolError
 
 _CONNECT_TIMEOUT = 5.0  # seconds; a neighbour on the same network answers at once or is down
 _HEAD = 2**20  # bytes that headers and the marks between chunks may take
@@ -96,14 +96,22 @@ class Pool:
             response.close()
 
     def _send(self, *request: Any, **options: Any) -> BaseHTTPResponse:
-        """Sends once more where a kept connection turns out to be closed: servers close idle ones."""
-        size = self._limits.left
+        """Sends once more where a kept connection turns out to be closed: servers close idle ones.
+
+        Or they died of what was sent: then nobody is there any more, and the first error counts.
+        """
+        size, closed = self._limits.left, None
         while True:
             try:
                 return self._pool.urlopen(*request, **options)
-            except ProtocolError:
+            except ProtocolError as exc:
                 if self._limits.connected or self._limits.left < size or self.out_of_time():
                     raise
+                closed = exc
+            except (ConnectTimeoutError, NewConnectionError):
+                if closed is not None:
+                    raise closed from None
+                raise
 
     def out_of_time(self) -> bool:
         """Whether this thread's last call had used up its time."""

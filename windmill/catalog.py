@@ -69,6 +69,10 @@ class Catalog:
             raise ConfigError(f"{name}: no such service in {self.path}; it lists {known or 'none'}")
         return self.services[name]
 
+    def stage(self, name: str) -> Service:
+        """The entry, or what a service or stage of this name usually is where another box runs it."""
+        return self.services.get(name) or _with_triggers(facts(name))
+
     def select(self, wanted: str) -> tuple[str, ...]:
         """Names for `--services`: all, primary, spatial_only, full_catalog, or a list `a,b,c`.
 

@@ -44,3 +44,4 @@ class Matching:
     error_class: str | None = None
     image_id: int | None = None
     dead_id: int | None = None
+    before: datetime | None = None  # by the database's clock

@@ -259,6 +259,10 @@ class Histories(Protocol):
 class Graveyard(Protocol):
     """The jobs that were given up."""
 
+    def now(self) -> datetime:
+        """The database's clock."""
+        ...
+
     def groups(self, matching: Matching) -> Sequence[DeadGroup]:
         """Them by service and class of error."""
         ...

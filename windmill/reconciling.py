@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 
-from windmill.catalog import BOX_WORKERS, MERGER, SCORER, VOTER, Catalog
+from windmill.catalog import BOX_WORKERS, BUILT_IN, MERGER, SCORER, STAGES, VOTER, Catalog
 from windmill.core import routing, wire
 from windmill.errors import MessageError
 from windmill.model import Job, LostCaptions, LostCrops, LostDispatches, LostStage, Selection
@@ -18,7 +18,7 @@ _BATCH = 1000
 
 def queues(catalog: Catalog, ledger: CountingLedger) -> tuple[str, ...]:
     """The services and stages whose queues may hold jobs: this box's, and what was asked for elsewhere."""
-    return tuple(dict.fromkeys((*catalog.services, *ledger.open_services())))
+    return tuple(dict.fromkeys((*catalog.services, *STAGES, *ledger.open_services())))
 
 
 def count(services: Sequence[str], broker: Broker, ledger: CountingLedger, meter: Meter) -> datetime:
@@ -36,18 +36,20 @@ def count(services: Sequence[str], broker: Broker, ledger: CountingLedger, meter
 
 
 def lost(catalog: Catalog, services: Sequence[str], before: datetime) -> Iterator[Selection]:
-    """What to look for, in the order of the pipeline: each selection is of jobs that no queue holds."""
+    """What to look for, in the order of the pipeline: each selection is of jobs that no queue holds.
+
+    Stages that run elsewhere count too: this catalog says what follows there, or what usually does.
+    """
     yield LostDispatches(services=tuple(services), before=before)
+    spatial = tuple(name for name, service in BUILT_IN.items() if "spatial" in service.service_types)
     for stage in (MERGER, VOTER):
-        if stage in catalog.services:
-            yield LostStage(services=(stage,), before=before)
-    if MERGER in catalog.services:
-        for worker in catalog[MERGER].triggers:
-            if worker in BOX_WORKERS:
-                kept_as, only = BOX_WORKERS[worker], routing.looks_only_at(worker)
-                yield LostCrops(services=(worker,), kept_as=kept_as, before=before, only=only)
-    captioners = tuple(one.name for one in catalog.services.values() if SCORER in one.triggers)
-    if captioners and SCORER in catalog.services:
+        yield LostStage(services=(stage,), before=before, spatial=spatial)
+    for worker in catalog.stage(MERGER).triggers:
+        if worker in BOX_WORKERS:
+            kept_as, only = BOX_WORKERS[worker], routing.looks_only_at(worker)
+            yield LostCrops(services=(worker,), kept_as=kept_as, before=before, only=only)
+    captioners = tuple(name for name in services if SCORER in catalog.stage(name).triggers)
+    if captioners:
         yield LostCaptions(services=(SCORER,), captioners=captioners, before=before)
 
 

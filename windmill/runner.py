@@ -12,10 +12,11 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 from windmill.core import retrying, wire
 from windmill.errors import (
@@ -28,12 +29,14 @@ from windmill.errors import (
 )
 from windmill.handlers.base import Handler
 from windmill.middleware.base import Middleware
-from windmill.model import Ack, Again, Bury, DeadRow, Delivery, Handled, Job, Outcome, Settlement
+from windmill.model import Ack, Again, Bury, DeadRow, Delivery, Dispatch, Handled, Job, Outcome, Settlement
 from windmill.plain import line
 from windmill.ports import Consumer, Gate, Publisher
 from windmill.writing import Writer
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 BATCH = 100  # outcomes in one transaction at most
 _POLL = 0.2  # seconds between looks at the stop signal
@@ -227,24 +230,38 @@ class Runner:
 
     def _commit(self, batch: Sequence[Handled]) -> None:
         """Commits and settles `batch`; if it is refused, one by one, so that one bad row costs one row."""
+        try:
+            outcomes = self._patiently(lambda again: self._write(_begun(batch) if again else batch))
+            if outcomes is None:
+                return
+            followers = [follower for outcome in outcomes for follower in outcome.followers]
+            if self._patiently(lambda _: self._pass_on(followers, batch)) is not None:
+                self._tell(batch)
+        except ConfigError:
+            raise  # no job's fault, and no job's end: this worker cannot work
+        except Exception as error:  # noqa: BLE001 -- the one place that settles must not die of a job
+            self._refuse(batch, error)
+
+    def _patiently(self, act: Callable[[bool], Result]) -> Result | None:
+        """What `act` gives once the store and the broker are there; None when the worker is out of time.
+
+        It is told whether it is called again: what failed may have been done all the same.
+        """
         failures = 0
         while True:
             try:
-                return self._settle(batch)
+                return act(failures > 0)
             except (StoreUnavailable, BrokerError) as error:
                 failures += 1
-                batch = [_begun(handled) for handled in batch]
                 if not self._wait(error, failures):
                     return None
-            except ConfigError:
-                raise  # no job's fault, and no job's end: this worker cannot work
-            except Exception as error:  # noqa: BLE001 -- the one place that settles must not die of a job
-                return self._refuse(batch, error)
 
-    def _settle(self, batch: Sequence[Handled]) -> None:
-        outcomes = self._write(batch)
-        self._publisher.publish([follower for outcome in outcomes for follower in outcome.followers])
+    def _pass_on(self, followers: Sequence[Dispatch], batch: Sequence[Handled]) -> bool:
+        self._publisher.publish(followers)
         self._consumer.settle([_settlement(handled) for handled in batch])
+        return True
+
+    def _tell(self, batch: Sequence[Handled]) -> None:
         resumed = self._committing.open()
         for middleware in self._middleware:
             if resumed:
@@ -262,6 +279,8 @@ class Runner:
             log.error("%s: nobody foresaw this", one.delivery.service, exc_info=error)
         if one.error is None:
             self._commit([self._judge(one.delivery, one.job, error)])
+        elif isinstance(one.decision, Again) and one.outcome.rows:  # the ledger has no place for it any more
+            self._commit([replace(one, outcome=Outcome())])
         elif len(one.outcome.rows) > 1:  # not even its failure can be written: set the message aside
             bury = Bury(error=type(error).__name__, reason=line(error))
             dead = Outcome(rows=(_dead(one.delivery, one.job, error),))
@@ -305,9 +324,9 @@ class Committing:
         return was_shut
 
 
-def _begun(handled: Handled) -> Handled:
-    """As one that was in hand before and perhaps written, so that what should follow is sent all the same."""
-    return replace(handled, delivery=replace(handled.delivery, redelivered=True))
+def _begun(batch: Sequence[Handled]) -> Sequence[Handled]:
+    """As ones that were in hand before and perhaps written, so that what should follow is sent all the same."""
+    return [replace(one, delivery=replace(one.delivery, redelivered=True)) for one in batch]
 
 
 def _settlement(handled: Handled) -> Settlement:

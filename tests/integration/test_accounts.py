@@ -55,7 +55,7 @@ def account(rabbitmq_server, vhost):
 
 
 def work(settings: Settings, service: str) -> None:
-    """What a worker does: sends what follows, takes, acks, sends again, looks for suspects and depths, counts."""
+    """What a worker does: sends what follows, takes, acks, sends again, asks for suspects and depths."""
     with closing(rabbitmq.connect(settings, "worker-1")) as broker:
         broker.publish([dispatch(number, service, f"{service}_next") for number in range(3)])
         with closing(broker.consumer(service, prefetch=3)) as consumer:

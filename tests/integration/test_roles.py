@@ -109,6 +109,8 @@ def produce(settings: Settings) -> None:
         assert "demo" in ledger.groups()
         assert ledger.count_images(replace(everything, resume=True)) in (0, 3)
         ledger.send(everything, broker.publish, after=0, limit=9)
+        assert broker.queue_states([SERVICE])[SERVICE].waiting >= 3
+        assert len(list(broker.census(SERVICE))) >= 3
 
 
 def mend(place: Place, settings: Settings) -> None:

@@ -440,33 +440,71 @@ def test_nothing_more_is_taken_while_the_store_is_down():
     assert queue.settled == [(0, Ack())]
 
 
-def test_what_was_written_before_the_broker_failed_is_resumed():
-    stop, seen = threading.Event(), []
-    queue, outbox = Queue(stop, job(1)), Outbox()
-    answers = [BrokerError("connection lost"), None]
+FOLLOWER = Dispatch(job=Job(image=Image(image_id=1, path="x")), services=("consensus",))
 
-    def publish(dispatches):
-        error = answers.pop(0)
-        if error:
-            raise error
-        outbox.sent += dispatches
+
+def merging(publish=None, recompute=None):
+    """Runs a merger over one job; gives what `resumed` was at each step, the queue and what was sent."""
+    stop, resumptions = threading.Event(), []
+    queue, outbox, table = Queue(stop, job(1)), Outbox(), Table()
 
     def step(snapshot, *, resumed):
-        seen.append(resumed)
-        return Outcome()
+        resumptions.append(resumed)
+        return Outcome(followers=(FOLLOWER,))
 
-    outbox.publish = publish
-    runner = Runner(
+    outbox.publish = publish(outbox.publish) if publish else outbox.publish
+    table.recompute = recompute(table.recompute) if recompute else table.recompute
+    Runner(
         consumer=queue,
         publisher=outbox,
         handler=Passing(),
-        write=Recompute(Table(), step),
+        write=Recompute(table, step),
         limits=Limits(concurrency=1, max_retries=3, grace=PATIENCE),
         stop=stop,
-    )
-    runner.run()
-    assert seen == [False, True]
+    ).run()
+    return resumptions, queue, outbox
+
+
+def failing_once(error, after=lambda act, *args: None):
+    """An action that fails the first time, once `after` has had its way."""
+    answers = [error]
+
+    def wrap(act):
+        def acted(*args):
+            if answers:
+                after(act, *args)
+                raise answers.pop()
+            return act(*args)
+
+        return acted
+
+    return wrap
+
+
+def test_what_was_written_is_not_written_again_because_the_broker_failed():
+    resumptions, queue, outbox = merging(publish=failing_once(BrokerError("connection lost")))
+    assert resumptions == [False]
+    assert outbox.sent == [FOLLOWER]
     assert queue.settled == [(0, Ack())]
+
+
+def test_what_may_have_been_written_before_the_store_failed_is_resumed():
+    lost = failing_once(StoreUnavailable("lost after the commit"), lambda act, *args: act(*args))
+    resumptions, queue, outbox = merging(recompute=lost)
+    assert resumptions == [False, True]
+    assert outbox.sent == [FOLLOWER]
+    assert queue.settled == [(0, Ack())]
+
+
+def test_a_job_that_waits_though_its_image_is_gone_costs_no_worker():
+    def refuse(rows):
+        return StoreError("the image is gone") if any(isinstance(row, DispatchRow) for row in rows) else None
+
+    queue, table, _ = walk(
+        job(), detector=Detector(ServiceBusy("500", service="yolov8")), table=Table(refuse)
+    )
+    assert queue.settled[0][1].attempt == 1
+    assert table.batches == []
 
 
 def test_a_wrong_setting_ends_the_worker_and_no_job():

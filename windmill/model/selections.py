@@ -69,10 +69,14 @@ class LostDispatches:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LostStage:
-    """Images with replies of before `before` that the merger or the voter has not seen, nor has a job for."""
+    """Images with replies of before `before` that the merger or the voter has not seen, nor has a job for.
+
+    `spatial` are the services whose replies hold boxes where their row does not say.
+    """
 
     services: tuple[str]
     before: datetime
+    spatial: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

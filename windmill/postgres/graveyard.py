@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from windmill.core import wire
@@ -21,6 +22,13 @@ class PostgresGraveyard:
 
     def __init__(self, settings: Settings, name: str) -> None:
         self._session = Session(settings, name)
+
+    def now(self) -> datetime:
+        """See `ports.Graveyard`."""
+        with self._session.transaction() as cursor:
+            cursor.execute(query("server_time"))
+            moment: datetime = cursor.fetchone()[0]
+            return moment
 
     def groups(self, matching: Matching) -> Sequence[DeadGroup]:
         """See `ports.Graveyard`."""
@@ -67,7 +75,9 @@ class PostgresGraveyard:
                 (sent,) = cursor.fetchone()
                 send(dispatches)
                 record(cursor, dispatches, sent)
-                cursor.execute(query("delete_dead"), {"dead_ids": [dead_id for dead_id, _ in alive]})
+                cursor.execute(
+                    query("delete_dead"), {"dead_ids": [dead_id for dead_id, _ in alive], "sent": sent}
+                )
         return dispatches, found[-1].dead_id if found else after
 
     def drop(self, matching: Matching) -> int:

@@ -11,6 +11,7 @@ from psycopg2 import sql
 from psycopg2.extras import execute_values
 
 from windmill.catalog import BOX_WORKERS, STAGES
+from windmill.core import wire
 from windmill.model import Box, BoxRef, Caption, Dispatch, Image, Job, Selection
 from windmill.postgres.connection import Session
 from windmill.postgres.queries import composed, query
@@ -155,12 +156,14 @@ def _part(job: Job) -> str:
 
 def record(cursor: Any, dispatches: Sequence[Dispatch], sent: datetime) -> None:
     """Notes each image × service as queued, unless a worker has settled it since `sent`."""
-    rows = sorted(
-        (dispatch.job.image.image_id, service, dispatch.job.version, sent)
-        for dispatch in dispatches
-        for service in dispatch.services
-        if service not in STAGES
-    )
-    if rows:
+    jobs = [(dispatch.job, service) for dispatch in dispatches for service in dispatch.services]
+    asked = {(job.image.image_id, service, job.version) for job, service in jobs if service not in STAGES}
+    if asked:
         template = "(%s::bigint, %s, %s, %s::timestamptz)"
+        rows = [(*key, sent) for key in sorted(asked)]
         execute_values(cursor, query("record_dispatches"), rows, template, page_size=_PAGE)
+    alive = [
+        (job.image.image_id, service, wire.encode(job) if _part(job) else None, sent) for job, service in jobs
+    ]
+    template = "(%s::bigint, %s, %s::bytea, %s::timestamptz)"
+    execute_values(cursor, query("forget_dead"), alive, template, page_size=_PAGE)

@@ -42,7 +42,7 @@ INSERT INTO dead_jobs AS d (service, image_id, body, attempts, error_class, erro
 VALUES %s
 ON CONFLICT (service, sha256(body)) DO UPDATE
 SET attempts = excluded.attempts, error_class = excluded.error_class, error = excluded.error,
-    worker_id = excluded.worker_id, buried_at = now();
+    worker_id = excluded.worker_id, buried_at = clock_timestamp();
 
 -- name: save_stages
 INSERT INTO stages AS s (image_id, stage, seen, found, rule, worker_id)
@@ -202,10 +202,11 @@ LIMIT %(limit)s;
 (%(service)s::text IS NULL OR d.service = %(service)s)
 AND (%(error_class)s::text IS NULL OR d.error_class = %(error_class)s)
 AND (%(image_id)s::bigint IS NULL OR d.image_id = %(image_id)s)
-AND (%(dead_id)s::bigint IS NULL OR d.dead_id = %(dead_id)s);
+AND (%(dead_id)s::bigint IS NULL OR d.dead_id = %(dead_id)s)
+AND (%(before)s::timestamptz IS NULL OR d.buried_at < %(before)s);
 
 -- name: delete_dead
-DELETE FROM dead_jobs WHERE dead_id = ANY (%(dead_ids)s::bigint[]);
+DELETE FROM dead_jobs WHERE dead_id = ANY (%(dead_ids)s::bigint[]) AND buried_at < %(sent)s;
 
 -- name: drop_dead
 -- What is dropped is not sent again by itself, and the ledger says why.
@@ -214,7 +215,7 @@ WITH gone AS (
 ),
 skipped AS (
     UPDATE dispatches d
-    SET state = 'skipped', last_error = 'dropped by hand; it was ' || gone.error_class || ': ' || gone.error
+    SET state = 'skipped', error_class = NULL, last_error = 'dropped by hand; it was ' || gone.error_class || ': ' || gone.error
     FROM gone
     WHERE d.image_id = gone.image_id AND d.service = gone.service AND d.state = 'failed'
 )
@@ -261,18 +262,20 @@ FROM postprocessing WHERE image_id = %(image_id)s GROUP BY service ORDER BY serv
 SELECT pg_advisory_xact_lock(4, 0);
 
 -- name: record_dispatches
--- What a worker settled since it was sent stays settled. What is asked for again is dead no more.
-WITH sent (image_id, service, version, at) AS (VALUES %s),
-alive AS (
-    DELETE FROM dead_jobs d USING sent
-    WHERE d.image_id = sent.image_id AND d.service = sent.service AND d.buried_at < sent.at
-)
+-- What a worker settled since it was sent stays settled.
 INSERT INTO dispatches AS d (image_id, service, version, dispatched_at)
-SELECT image_id, service, version, at FROM sent
+VALUES %s
 ON CONFLICT (image_id, service, version) DO UPDATE
 SET state = 'queued', dispatched_at = excluded.dispatched_at, settled_at = NULL, found = NULL, attempts = 0,
-    error_class = NULL, last_error = NULL
+    error_class = NULL, last_error = NULL, worker_id = NULL
 WHERE d.settled_at IS NULL OR d.settled_at < excluded.dispatched_at;
+
+-- name: forget_dead
+-- What is asked for again is dead no more, unless it died again since it was sent. `body`: where a service has
+-- several jobs about an image.
+DELETE FROM dead_jobs d USING (VALUES %s) AS sent (image_id, service, body, at)
+WHERE d.image_id = sent.image_id AND d.service = sent.service AND d.buried_at < sent.at
+  AND (sent.body IS NULL OR d.body = sent.body);
 
 -- name: server_time
 SELECT clock_timestamp();

@@ -100,7 +100,8 @@ CROSS JOIN LATERAL (
            jsonb_object_agg(r.service, (extract(epoch FROM r.result_created) * 1000000)::bigint) AS seen
     FROM results r
     WHERE r.image_id = i.image_id AND r.status = 'success'
-      AND ('spatial' = ANY (r.service_types) OR 'consensus' = ANY (%(services)s))
+      AND ('spatial' = ANY (r.service_types) OR 'consensus' = ANY (%(services)s)
+           OR (r.service_types IS NULL AND r.service = ANY (%(spatial)s)))
 ) AS there
 LEFT JOIN stages m ON m.image_id = i.image_id AND m.stage = 'bbox_merger'
 LEFT JOIN stages s ON s.image_id = i.image_id AND s.stage = ANY (%(services)s)

@@ -38,6 +38,7 @@ from windmill.settings import Settings
 log = logging.getLogger(__name__)
 
 RowType = TypeVar("RowType")
+AnswerType = TypeVar("AnswerType", ResultRow, PostprocessingRow)
 _PAGE = 1000
 _TARGETS = {True: "about_a_box", False: "about_an_image"}
 _OVERTAKEN = "a newer version of the model has answered already"
@@ -59,14 +60,16 @@ class PostgresStore:
     def save(self, outcomes: Sequence[Outcome]) -> None:
         """See `ports.Store`."""
         with self._session.transaction() as cursor:
-            self._write(cursor, outcomes)
+            versions = self._write(cursor, outcomes)
+        self._versions |= versions
 
     def recompute(self, image_ids: Sequence[int], step: Callable[[Snapshot], Outcome]) -> Sequence[Outcome]:
         """See `ports.Store`."""
         with self._session.transaction() as cursor:
             cursor.execute(query("lock_images"), {"image_ids": list(image_ids)})
             outcomes = [step(snapshot) for snapshot in _snapshots(cursor, image_ids)]
-            self._write(cursor, outcomes)
+            versions = self._write(cursor, outcomes)
+        self._versions |= versions
         return outcomes
 
     def close(self) -> None:
@@ -75,9 +78,10 @@ class PostgresStore:
 
     # --- writing -------------------------------------------------------------------------------------
 
-    def _write(self, cursor: Any, outcomes: Sequence[Outcome]) -> None:
+    def _write(self, cursor: Any, outcomes: Sequence[Outcome]) -> set[tuple[str, str]]:
+        """Gives the versions that are in the database once this is committed."""
         rows = [row for outcome in outcomes for row in outcome.rows]
-        self._note_versions(cursor, _of(rows, ResultRow), _of(rows, PostprocessingRow))
+        versions = self._note_versions(cursor, _of(rows, ResultRow), _of(rows, PostprocessingRow))
         overtaken = self._write_results(cursor, _of(rows, ResultRow))
         self._write_dispatches(cursor, _of(rows, DispatchRow), overtaken)
         changed = self._write_boxes(cursor, _of(rows, MergedBoxesRow))
@@ -85,15 +89,18 @@ class PostgresStore:
         self._write_stages(cursor, _of(rows, StageRow), changed)
         self._write_postprocessing(cursor, _of(rows, PostprocessingRow))
         self._write_dead(cursor, _of(rows, DeadRow))
+        return versions
 
-    def _note_versions(self, cursor: Any, *rows: Sequence[ResultRow] | Sequence[PostprocessingRow]) -> None:
+    def _note_versions(
+        self, cursor: Any, *rows: Sequence[ResultRow] | Sequence[PostprocessingRow]
+    ) -> set[tuple[str, str]]:
         said = {(row.service, row.model_version) for some in rows for row in some if row.model_version}
         _many(cursor, "note_versions", sorted(said - self._versions))
-        self._versions |= said
+        return said
 
     def _write_results(self, cursor: Any, rows: Sequence[ResultRow]) -> set[tuple[int, str]]:
         """Gives image and service of each success that came too late to be written."""
-        latest = _last({(row.image_id, row.service): row for row in rows})
+        latest = _last({(row.image_id, row.service): row for row in _successes_last(rows)})
         results = [
             (r.image_id, r.service, _clean(r.data), r.status, r.processing_time, self._worker,
              list(r.service_types), r.bbox_format, r.model_version)
@@ -111,7 +118,7 @@ class PostgresStore:
             replace(row, state=State.SKIPPED, found=None, error=_OVERTAKEN)
             if (row.image_id, row.service) in overtaken
             else row
-            for row in _last({(row.image_id, row.service, row.version): row for row in rows})
+            for row in _last({(row.image_id, row.service, row.version): row for row in _done_last(rows)})
         ]
         if latest:
             columns = {
@@ -163,6 +170,7 @@ class PostgresStore:
         _many(cursor, "bury", values)
 
     def _write_postprocessing(self, cursor: Any, rows: Sequence[PostprocessingRow]) -> None:
+        rows = _successes_last(rows)
         latest = _last({(row.image_id, row.box_key or "", row.service): row for row in rows})
         boxes = _box_ids(cursor, [row for row in latest if row.box_key is not None])
         for about_box, target in _TARGETS.items():
@@ -178,6 +186,15 @@ class PostgresStore:
 
 def _of(rows: Iterable[Any], kind: type[RowType]) -> list[RowType]:
     return [row for row in rows if isinstance(row, kind)]
+
+
+def _successes_last(rows: Iterable[AnswerType]) -> list[AnswerType]:
+    """So that within a batch, too, no failure replaces a success."""
+    return sorted(rows, key=lambda row: row.status is Status.SUCCESS)
+
+
+def _done_last(rows: Iterable[DispatchRow]) -> list[DispatchRow]:
+    return sorted(rows, key=lambda row: row.state is State.DONE)
 
 
 def _last(rows: Mapping[Any, RowType]) -> list[RowType]:
