@@ -148,7 +148,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     holder       BIGINT
 );
 CREATE INDEX IF NOT EXISTS jobs_free ON jobs (queue, available_at, job_id) WHERE holder IS NULL;
-CREATE INDEX IF NOT EXISTS jobs_suspect ON jobs (queue, job_id) WHERE deliveries > 3;
+CREATE INDEX IF NOT EXISTS jobs_suspect ON jobs (queue, job_id) WHERE deliveries > 3;  -- core.retrying.DELIVERY_LIMIT
 CREATE INDEX IF NOT EXISTS jobs_held ON jobs (holder) WHERE holder IS NOT NULL;
 CREATE SEQUENCE IF NOT EXISTS job_holders;
 

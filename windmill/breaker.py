@@ -31,8 +31,9 @@ class Breaker:
         self._down: ServiceDown | None = None
 
     def __call__(self, job: Job) -> Outcome:
-        if self._down is not None:
-            raise self._down
+        down = self._down
+        if down is not None:
+            raise ServiceDown(str(down), service=down.service)
         try:
             return self._handler(job)
         except ServiceUnavailable as error:

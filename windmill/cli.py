@@ -58,7 +58,7 @@ def _run(command: str, argv: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     config = settings.load()
     log.configure(config.log_level, command)
     return int(module.run(args, config))

@@ -23,7 +23,7 @@ def read_file(path: Path, most: int, roots: Sequence[Path] = ()) -> bytes:
         if roots:
             _check_place(path, os.path.realpath(path), roots)  # not even looked at elsewhere
         _check_kind(path, path.stat(), most)  # not even opened: to open some devices does something
-        with os.fdopen(os.open(path, _OPEN), "rb") as file:
+        with open(path, "rb", opener=lambda name, _: os.open(name, _OPEN)) as file:
             _check_kind(path, os.fstat(file.fileno()), most)
             if roots:
                 _check_place(path, _opened(path, file.fileno()), roots)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from windmill import catalog
@@ -72,6 +72,7 @@ class History:
     boxes: int = 0
     people: int = 0
     looked: tuple[Looked, ...] = ()
+    parked: Mapping[str, str] = field(default_factory=dict)  # of any image: why a service's jobs are parked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +90,7 @@ class Step:
 def steps(history: History, services: Catalog, queues: Mapping[str, QueueState]) -> Sequence[Step]:
     """The story of an image, in the order of the pipeline."""
     return (
-        *(_asked(one, queues) for one in history.asked),
+        *_all_asked(history, queues),
         *_never_asked(history, services),
         *_stages(history, queues),
         *_boxes(history, services, queues),
@@ -97,24 +98,37 @@ def steps(history: History, services: Catalog, queues: Mapping[str, QueueState])
     )
 
 
-def _asked(one: Asked, queues: Mapping[str, QueueState]) -> Step:
-    failures = f"after {one.attempts} failed attempts: " if one.attempts and one.settled_at is None else ""
+def _all_asked(history: History, queues: Mapping[str, QueueState]) -> Iterator[Step]:
+    latest = {one.service: one for one in history.asked}  # they are in order
+    for one in history.asked:
+        yield _asked(one, history, queues, superseded=one is not latest[one.service])
+
+
+def _asked(one: Asked, history: History, queues: Mapping[str, QueueState], *, superseded: bool) -> Step:
+    tries = (
+        f"after {_plural(one.attempts, 'failed attempt')}: " if one.attempts and not one.settled_at else ""
+    )
     error = f"{one.error_class}: {one.error}" if one.error_class else one.error or ""
     found = f"found {one.found:,}" if one.found is not None else ""
-    model = f" by {one.answered}" if one.answered and found else ""
-    waits = {
-        "queued": _line(one.service, queues),
-        "parked": f"for its service to be back; {_line(one.service, queues)}",
-        "failed": f"for you: windmill rerun --service {one.service} --failed",
-    }
+    model = f" by {one.answered}" if one.answered and found and not superseded else ""
     return Step(
         stage=one.service if not one.version else f"{one.service} ({one.version})",
         state=one.state,
         when=one.settled_at or one.dispatched_at,
         worker=one.worker_id,
-        what=(found + model) or (failures + error),
-        waits=waits.get(one.state, ""),
+        what=(found + model) or (tries + error),
+        waits="" if superseded and one.settled_at else _waits(one, history, queues),
     )
+
+
+def _waits(one: Asked, history: History, queues: Mapping[str, QueueState]) -> str:
+    if one.state == "failed":
+        return f"for you: windmill rerun --service {one.service} --failed"
+    if one.state not in ("queued", "parked"):
+        return ""
+    reason = history.parked.get(one.service)
+    down = f"for its service to be back ({reason}); " if reason else ""
+    return down + _line(one.service, queues)
 
 
 def _never_asked(history: History, services: Catalog) -> Iterator[Step]:
@@ -154,20 +168,16 @@ def _stage(
 
 
 def _boxes(history: History, services: Catalog, queues: Mapping[str, QueueState]) -> Iterator[Step]:
-    triggers = services[MERGER].triggers if MERGER in services.services else ()
-    for worker in (name for name in triggers if name in BOX_WORKERS):
+    for worker in (name for name in services.stage(MERGER).triggers if name in BOX_WORKERS):
         expected = history.people if routing.looks_only_at(worker) else history.boxes
         if expected:
             yield _looked(worker, BOX_WORKERS[worker], expected, "boxes", history, queues)
 
 
 def _scores(history: History, services: Catalog, queues: Mapping[str, QueueState]) -> Iterator[Step]:
-    if SCORER not in services.services:
-        return
-    replied = {name for name, _, _ in history.replies}
-    for one in services.services.values():
-        if SCORER in one.triggers and one.name in replied:
-            yield _looked(SCORER, f"{SCORER}_{one.name}", 1, f"caption of {one.name}", history, queues)
+    for name, _, _ in history.replies:
+        if SCORER in services.stage(name).triggers:
+            yield _looked(SCORER, f"{SCORER}_{name}", 1, f"caption of {name}", history, queues)
 
 
 def _looked(
@@ -198,8 +208,11 @@ def _line(service: str, queues: Mapping[str, QueueState]) -> str:
     state = queues.get(service)
     if state is None:
         return f"the broker cannot be asked about {catalog.queue(service)}"
-    workers = f"{state.consumers} workers take them" if state.consumers else "no worker takes them"
+    workers = _plural(state.consumers, "worker") if state.consumers else "no worker"
     later = f" and {state.delayed:,} for later" if state.delayed else ""
-    lost = not (state.waiting or state.delayed or state.consumers)
-    hint = "; if that stays so: windmill reconcile" if lost else ""
-    return f"{state.waiting:,} jobs in {catalog.queue(service)}{later}, {workers}{hint}"
+    hint = "" if state.waiting or state.delayed else "; if it stays so: windmill reconcile"
+    return f"{_plural(state.waiting, 'job')} in {catalog.queue(service)}{later}, {workers} on it{hint}"
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -125,7 +125,7 @@ class ServiceCaller(Protocol):
         ...
 
     def healthy(self) -> bool:
-        """Whether `/health` answers 200."""
+        """Whether `/health` answers, and not with a server error."""
         ...
 
 
@@ -211,8 +211,8 @@ class Ledger(Protocol):
         """How many jobs of a service or stage were settled in the last hour, and within how many seconds."""
         ...
 
-    def current_version(self, service: str) -> str:
-        """The newest version that the service answered with; "" when none is known."""
+    def versions(self, service: str) -> Sequence[str]:
+        """The versions that the service answered with, the current one first."""
         ...
 
     def make_current(self, service: str, version: str) -> None:

@@ -85,16 +85,26 @@ class Valve:
 
 
 class Producer:
-    """Sends one selection, window after window; `sent` says how far it is."""
+    """Sends one selection, window after window; `sent` says how far it is.
+
+    It holds for the queues of `services`, all of the selection's if that is not said.
+    """
 
     def __init__(
-        self, selection: Selection, ledger: Ledger, broker: Broker, pace: Pace, stop: threading.Event
+        self,
+        selection: Selection,
+        ledger: Ledger,
+        broker: Broker,
+        pace: Pace,
+        stop: threading.Event,
+        *,
+        services: Sequence[str] = (),
     ) -> None:
         self.sent = Sent()
         self._selection = selection
         self._ledger = ledger
         self._publish = partial(broker.publish, doubtful=pace.doubtful, stop=stop)
-        self._valve = Valve(broker, selection.services, pace.max_queue_depth)
+        self._valve = Valve(broker, services or selection.services, pace.max_queue_depth)
         self._pace = pace
         self._stop = stop
         self._after = 0

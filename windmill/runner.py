@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 BATCH = 100  # outcomes in one transaction at most
+_LAST_COMMIT = 2.0  # seconds that the committer gets at least
 _POLL = 0.2  # seconds between looks at the stop signal
 _POISON = "handed out again and again, and no worker lived to settle it: it seems to kill them"
 
@@ -78,7 +79,7 @@ class Runner:
         self._middleware = middleware
         self._ready: queue.Queue[tuple[Delivery, Future[Handled]] | None] = queue.Queue()
         self._out_of_time = threading.Event()
-        self._over = threading.Event()  # the committer is no more
+        self._last_moment = 0.0  # by the monotonic clock
 
     def run(self) -> int:
         """Works until `stop`; gives the number of jobs that the grace time did not suffice for.
@@ -89,7 +90,7 @@ class Runner:
         pool = ThreadPoolExecutor(self._limits.concurrency, thread_name_prefix="handler")
         with ThreadPoolExecutor(1, thread_name_prefix="committer") as own:
             committing = own.submit(self._commit_all)
-            committing.add_done_callback(self._end)
+            committing.add_done_callback(lambda _: self._stop.set())  # wherever the worker waits
             try:
                 pending = self._take_until_stopped(pool)
                 unfinished = self._finish(pool, pending)
@@ -100,13 +101,15 @@ class Runner:
 
     def _finish(self, pool: ThreadPoolExecutor, pending: set[Future[Handled]]) -> int:
         """Waits for what is in hand, within the grace time; gives how many jobs it did not suffice for."""
+        self._last_moment = time.monotonic() + self._limits.grace
         _, unfinished = wait(pending, timeout=self._limits.grace)
         pool.shutdown(wait=not unfinished, cancel_futures=True)
         return len(unfinished)
 
     def _await_last_commit(self, committing: Future[None]) -> None:
-        """Lets the committer finish, within the grace time should the store or the broker be away."""
-        deadline = threading.Timer(self._limits.grace, self._out_of_time.set)
+        """Lets the committer finish, within what is left should the store or the broker be away."""
+        left = max(_LAST_COMMIT, self._last_moment - time.monotonic())
+        deadline = threading.Timer(left, self._out_of_time.set)
         deadline.start()
         try:
             committing.result()
@@ -115,7 +118,7 @@ class Runner:
 
     def _take_until_stopped(self, pool: ThreadPoolExecutor) -> set[Future[Handled]]:
         pending: set[Future[Handled]] = set()
-        while not self._ending:
+        while not self._stop.is_set():
             self._pass_gates()
             if self._consumer.suspects():
                 self._try_suspects(pool, pending)
@@ -135,7 +138,7 @@ class Runner:
         self._consumer.pause()
         try:
             self._await_empty_hands(pending)
-            while not self._ending and (suspect := self._consumer.take_suspect()) is not None:
+            while not self._stop.is_set() and (suspect := self._consumer.take_suspect()) is not None:
                 self._hand_in(suspect, pool, pending)
                 self._await_empty_hands(pending)
         except BrokerError as error:
@@ -144,25 +147,16 @@ class Runner:
 
     def _await_empty_hands(self, pending: set[Future[Handled]]) -> None:
         """Until all that was taken is settled, or the worker is to end."""
-        while pending and not self._ending:
+        while pending and not self._stop.is_set():
             wait(set(pending), _POLL)
         with self._ready.all_tasks_done:
-            while self._ready.unfinished_tasks and not self._ending:
+            while self._ready.unfinished_tasks and not self._stop.is_set():
                 self._ready.all_tasks_done.wait(_POLL)
-
-    def _end(self, _: Future[None]) -> None:
-        self._over.set()
-        self._committing.open()  # nobody else would, and the worker waits there
-
-    @property
-    def _ending(self) -> bool:
-        """Whether the worker was told to stop, or its committer is no more."""
-        return self._stop.is_set() or self._over.is_set()
 
     def _pass_gates(self) -> None:
         """Takes nothing while something is down that every job needs."""
         for gate in self._gates:
-            if gate.shut and not self._ending:
+            if gate.shut and not self._stop.is_set():
                 self._consumer.pause()
                 gate.wait(self._stop)
                 self._consumer.resume()
@@ -257,7 +251,7 @@ class Runner:
                     return None
 
     def _pass_on(self, followers: Sequence[Dispatch], batch: Sequence[Handled]) -> bool:
-        self._publisher.publish(followers)
+        self._publisher.publish(followers, stop=self._out_of_time)
         self._consumer.settle([_settlement(handled) for handled in batch])
         return True
 
@@ -325,7 +319,7 @@ class Committing:
 
 
 def _begun(batch: Sequence[Handled]) -> Sequence[Handled]:
-    """As ones that were in hand before and perhaps written, so that what should follow is sent all the same."""
+    """As ones that were in hand before and perhaps written: what should follow is sent all the same."""
     return [replace(one, delivery=replace(one.delivery, redelivered=True)) for one in batch]
 
 

@@ -198,15 +198,16 @@ def check_hold(service: Service, settings: Settings) -> None:
     prefetch, concurrency = _prefetch(service, settings), _concurrency(service, settings)
     timeout, limit = _timeout(service, settings), settings.queue_ack_timeout
     rounds = math.ceil(prefetch / concurrency)
-    if rounds * timeout + FETCHING < limit:
+    longest_hold = rounds * (timeout + FETCHING)
+    if longest_hold < limit:
         return
-    longest = math.ceil((limit - FETCHING) / rounds) - 1
+    longest = math.ceil(limit / rounds - FETCHING) - 1
     advice = f"set that timeout to {longest} at most, take" if longest > 0 else "take"
     raise ConfigError(
-        f"{service.name}: a job may be in hand for {rounds * timeout + FETCHING:g} s, and after"
+        f"{service.name}: a job may be in hand for {longest_hold:g} s, and after"
         f" QUEUE_ACK_TIMEOUT={limit:g} RabbitMQ takes it away. {prefetch} jobs (WORKER_PREFETCH_COUNT),"
         f" {concurrency} at once (WORKER_CONCURRENCY), for {timeout:g} s each (REQUEST_TIMEOUT, or the"
-        f" entry's timeout), and {FETCHING:g} s for the image: {advice} less in advance, or raise RabbitMQ's"
+        f" entry's timeout) and {FETCHING:g} s for each image: {advice} less in advance, or raise RabbitMQ's"
         " consumer_timeout and QUEUE_ACK_TIMEOUT with it"
     )
 

@@ -161,6 +161,14 @@ def test_what_failed_is_sent_again_for_the_version_it_was_for(images, store, led
     ]
 
 
+def test_what_a_later_version_has_answered_is_no_failure_any_more(images, store, ledger):
+    one = images[0]
+    store.save([dispatched(one, State.FAILED, error_class="ServiceRejected", error="400")])
+    send(ledger, ImagesAgain(services=("yolov8",), which=Which.ALL, version="v2", group="demo"))
+    store.save([done(one, asked="v2", model_version="v2")])
+    assert send(ledger, ImagesAgain(services=("yolov8",), which=Which.FAILED)) == []
+
+
 def test_a_whole_group_is_sent_again(images, store, ledger):
     store.save([done(images[0])])
     everything = ImagesAgain(services=("yolov8",), which=Which.ALL, group="demo")
@@ -304,6 +312,44 @@ def test_replaying_sends_the_job_and_asks_for_it_anew(images, store, graveyard, 
     assert graveyard.replay(Matching(), sent.extend, after=end, limit=9) == ([], end)
     assert rows("SELECT DISTINCT state, error_class FROM dispatches") == [("queued", None)]
     assert rows("SELECT error_class FROM dead_jobs") == [("MessageError",)]
+
+
+def test_what_dies_again_while_it_is_replayed_stays_dead(images, store, graveyard):
+    store.save([dead(images[0])])
+    before = graveyard.now()
+    again = Matching(before=before)
+    window, end = graveyard.replay(again, lambda _: store.save([dead(images[0])]), after=0, limit=9)
+    assert len(window) == 1
+    assert graveyard.replay(again, len, after=0, limit=9) == ([], 0)
+    assert graveyard.groups(Matching())[0].count == 1
+    assert end > 0
+
+
+def test_asking_again_for_one_box_leaves_the_others_dead(images, store, graveyard, ledger):
+    one = images[0]
+    store.save([merged(one, CAT_BOX)])
+    for key in (CAT_BOX.key, "another box"):
+        job = Job(image=Image(image_id=one, path="/p/0.jpg"), box=BoxRef(key=key, box=CAT_BOX.box))
+        row = DeadRow(
+            service="bbox_colors",
+            image_id=one,
+            body=wire.encode(job),
+            attempts=4,
+            error_class="ServiceBusy",
+            error="500",
+        )
+        store.save([Outcome(rows=(row,))])
+    send(ledger, BoxesAgain(services=("bbox_colors",), kept_as="colors", which=Which.ALL))
+    (left,) = graveyard.jobs(Matching(), after=0, limit=9)
+    assert wire.decode(left.body).box.key == "another box"
+
+
+def test_a_stage_that_is_asked_again_is_dead_no_more(images, store, graveyard, ledger):
+    store.save([done(images[0]), dead(images[0], "bbox_merger")])
+    failed = StagesAgain(services=("bbox_merger",), which=Which.FAILED, rule="")
+    assert len(send(ledger, failed)) == 1
+    assert send(ledger, failed) == []
+    assert graveyard.groups(Matching()) == []
 
 
 def test_a_replay_that_cannot_be_sent_leaves_the_dead_dead(images, store, graveyard):

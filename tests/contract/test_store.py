@@ -140,12 +140,27 @@ def test_a_late_answer_of_an_older_version_is_skipped(store, database, image, ro
     ]
 
 
+def test_a_failure_in_the_same_batch_replaces_no_success(store, image, rows):
+    failed = result(image, status=Status.ERROR, data='{"error": {}}')
+    store.save([done(image), failed, dispatched(image, State.FAILED, error_class="E", error="late")])
+    assert rows("SELECT r.status, d.state FROM results r JOIN dispatches d USING (image_id)") == [
+        ("success", "done")
+    ]
+
+
+def test_a_version_is_known_once_it_is_committed(store, image, rows):
+    with pytest.raises(StoreError):
+        store.save([done(image, model_version="v1"), result(999_999)])
+    store.save([done(image, model_version="v1")])
+    assert rows("SELECT version FROM service_versions") == [("v1",)]
+
+
 def test_a_version_that_is_made_current_again_replaces_the_others(store, ledger, image, rows):
     store.save([done(image, model_version="yolo 1")])
     store.save([done(image, model_version="yolo 2")])
-    assert ledger.current_version("yolov8") == "yolo 2"
+    assert ledger.versions("yolov8")[0] == "yolo 2"
     ledger.make_current("yolov8", "yolo 1")
-    assert ledger.current_version("yolov8") == "yolo 1"
+    assert ledger.versions("yolov8")[0] == "yolo 1"
     store.save([done(image, model_version="yolo 1")])
     assert rows("SELECT model_version FROM results") == [("yolo 1",)]
 

@@ -127,7 +127,7 @@ def mend(place: Place, settings: Settings) -> None:
     ):
         for version in ("v1", "v1"):
             ledger.make_current(SERVICE, version)
-        assert ledger.current_version(SERVICE) == "v1"
+        assert ledger.versions(SERVICE)[0] == "v1"
         ledger.last_hour(SERVICE)
         before = ledger.begin_count()
         ledger.counted(SERVICE, [Job(image=Image(image_id=image, path="x"))])

@@ -68,9 +68,9 @@ def story(*names, queues=QUEUES, **fields):
         ),
         (
             {"state": "queued", "attempts": 2, "error_class": "ServiceBusy", "error": "500"},
-            ("after 2 failed attempts: ServiceBusy: 500", "3 jobs in queue_yolov8, 1 workers take them"),
+            ("after 2 failed attempts: ServiceBusy: 500", "3 jobs in queue_yolov8, 1 worker on it"),
         ),
-        ({"state": "parked", "error_class": "ServiceDown", "error": "refused"}, ("refused", "to be back")),
+        ({"state": "parked", "error_class": "ServiceDown", "error": "refused"}, ("refused", "3 jobs")),
         ({"state": "skipped", "error": "dropped by hand", "settled_at": NOW}, ("dropped by hand", "")),
     ],
 )
@@ -83,9 +83,22 @@ def test_each_state_says_what_happened_and_what_it_waits_for(fields, said):
 
 def test_a_queue_without_jobs_and_workers_hints_at_what_was_lost():
     step = story("yolov8", asked=(asked(),), queues={"yolov8": QueueState()})["yolov8"]
-    assert "no worker takes them" in step.waits
+    assert "0 jobs in queue_yolov8, no worker on it" in step.waits
     assert "windmill reconcile" in step.waits
     assert "cannot be asked" in story("yolov8", asked=(asked(),), queues={})["yolov8"].waits
+
+
+def test_a_service_that_is_down_is_named_for_every_image_that_waits_for_it():
+    step = story("yolov8", asked=(asked(),), parked={"yolov8": "no connection"})["yolov8"]
+    assert step.waits.startswith("for its service to be back (no connection); 3 jobs")
+
+
+def test_what_was_asked_again_is_told_of_the_latest_version_only():
+    failed = asked(state="failed", error_class="ImageError", error="gone", settled_at=NOW)
+    later = asked(version="v2", state="done", found=1, settled_at=NOW, answered="v2")
+    told = story("yolov8", asked=(failed, later))
+    assert told["yolov8"].waits == ""
+    assert told["yolov8 (v2)"].what == "found 1 by v2"
 
 
 def test_a_service_that_was_never_asked_is_named():

@@ -123,7 +123,7 @@ class Outbox:
     def __init__(self):
         self.sent = []
 
-    def publish(self, dispatches):
+    def publish(self, dispatches, *, stop):
         self.sent += dispatches
 
 
@@ -470,11 +470,11 @@ def failing_once(error, after=lambda act, *args: None):
     answers = [error]
 
     def wrap(act):
-        def acted(*args):
+        def acted(*args, **options):
             if answers:
                 after(act, *args)
                 raise answers.pop()
-            return act(*args)
+            return act(*args, **options)
 
         return acted
 

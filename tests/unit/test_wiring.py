@@ -23,11 +23,11 @@ def refused(service, settings):
 @pytest.mark.parametrize(
     ("change", "longest"),
     [
-        ({}, 839),
-        ({"worker_prefetch_count": 9}, 559),
+        ({}, 779),
+        ({"worker_prefetch_count": 9}, 479),
         ({"worker_concurrency": 1, "worker_prefetch_count": 1}, 1679),
-        ({"queue_ack_timeout": 600}, 239),
-        ({"worker_concurrency": 16}, 839),
+        ({"queue_ack_timeout": 600}, 179),
+        ({"worker_concurrency": 16}, 779),
     ],
 )
 def test_the_longest_timeout_that_fits_is_named_and_fits(change, longest):
@@ -54,7 +54,7 @@ def test_where_no_timeout_fits_the_prefetch_is_too_large():
 
 def test_the_entry_of_a_service_counts_for_it():
     slow = replace(catalog.facts("ollama"), timeout=1000)
-    assert re.search("ollama: .* 2120 s", refused(slow, RABBITMQ))
+    assert re.search("ollama: .* 2240 s", refused(slow, RABBITMQ))
     assert not refused(replace(slow, concurrency=8), replace(RABBITMQ, worker_prefetch_count=8))
 
 

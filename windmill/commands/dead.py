@@ -6,16 +6,17 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
 from rich.console import Console
 from rich.table import Table
 
 from windmill import wiring
-from windmill.commands.produce import interruptible
+from windmill.commands.produce import count_of, interruptible
 from windmill.dead import Dead, Matching
 from windmill.errors import ConfigError
+from windmill.plain import block
 from windmill.ports import Graveyard
 from windmill.progress import meter, plain
 from windmill.settings import Settings
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--error", metavar="CLASS", help="only this class of error")
     parser.add_argument("--image", type=int, metavar="ID", help="only of this image")
     parser.add_argument("--all", action="store_true", help="all of them (replay, drop)")
-    parser.add_argument("--limit", type=int, default=10, metavar="N", help="show: how many (default: 10)")
+    parser.add_argument("--limit", type=count_of, default=10, metavar="N", help="show: so many (default: 10)")
     parser.add_argument("--json", action="store_true", help="JSON on standard output")
 
 
@@ -55,6 +56,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if args.action in ("replay", "drop") and matching == Matching() and not args.all:
         raise ConfigError(f"which jobs? {args.action} NUMBER, --service, --error, --image, or --all")
     with wiring.graveyard(settings) as graveyard:
+        if matching != Matching() and not graveyard.groups(matching):
+            raise ConfigError("no such dead job: `windmill dead ls` lists what there is")
         return ACTIONS[args.action](graveyard, matching, args, settings)
 
 
@@ -82,11 +85,11 @@ def _show(graveyard: Graveyard, matching: Matching, args: argparse.Namespace, _:
         shown = [{**asdict(one), "body": one.body.decode("utf-8", "replace")} for one in jobs]
         sys.stdout.write(json.dumps(shown, default=str, indent=1) + "\n")
         return 0
-    if not jobs:
-        raise ConfigError("no such dead job: `windmill dead ls` lists what there is")
-    console = Console()
     for one in jobs:
-        console.print(plain(_description(one)), soft_wrap=True)
+        sys.stdout.write(block(_description(one)) + "\n")
+    total = sum(group.count for group in graveyard.groups(matching))
+    if len(jobs) < total:
+        sys.stdout.write(f"… and {total - len(jobs):,} more (--limit)\n")
     return 0
 
 
@@ -102,6 +105,7 @@ def _description(one: Dead) -> str:
 
 
 def _replay(graveyard: Graveyard, matching: Matching, args: argparse.Namespace, settings: Settings) -> int:
+    matching = replace(matching, before=graveyard.now())  # what dies again meanwhile stays dead
     total = sum(one.count for one in graveyard.groups(matching))
     sent, after = 0, 0
     with wiring.publisher(settings) as broker, interruptible() as stop:
@@ -113,7 +117,7 @@ def _replay(graveyard: Graveyard, matching: Matching, args: argparse.Namespace, 
                     break
                 sent, after = sent + len(window), end
                 progress.update(sent)
-    _tell(args, "replayed", sent, total)
+    _tell(args, "replayed", sent, total if after == 0 or not stop.is_set() else sent)
     return 130 if stop.is_set() else 0
 
 

@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -64,10 +64,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         services=catalog.select(args.services or "primary"), group=args.group, resume=args.resume
     )
     with wiring.ledger(settings) as ledger:
-        groups = ledger.groups()
-        if wanted.group is not None and groups and wanted.group not in groups:
-            known = ", ".join(f"{name} ({count:,})" for name, count in groups.items())
-            raise ConfigError(f"there is no image group {wanted.group!r}; there are {known}")
+        groups = check_group(ledger, args.group)
         sent = Sent()
         with interruptible() as stop:
             total = min(ledger.count_images(wanted), args.limit or sys.maxsize)
@@ -76,12 +73,21 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 sent = send(wanted, ledger, settings, pace, stop, total)
     if args.json:
         sys.stdout.write(json.dumps({"images": sent.dispatches, "services": sent.services}) + "\n")
-    else:
+    elif sent.dispatches or not stop.is_set():
         sys.stdout.write(summary(sent, wanted, groups) + "\n")
     if stop.is_set() and sent.dispatches < total:
         sys.stderr.write(f"interrupted; {_how_to_go_on(args, sent)}\n")
         return 130
     return 0
+
+
+def check_group(ledger: Ledger, group: str | None) -> Mapping[str, int]:
+    """The groups that there are. Raises `ConfigError` when `group` is none of them."""
+    groups = ledger.groups()
+    if group is not None and groups and group not in groups:
+        known = ", ".join(f"{name} ({count:,})" for name, count in groups.items())
+        raise ConfigError(f"there is no image group {group!r}; there are {known}")
+    return groups
 
 
 @contextmanager

@@ -46,28 +46,34 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         pace = Pace(max_queue_depth=settings.max_queue_depth, doubtful=True)
         for selection in reconciling.lost(catalog, names, before):
             lost = ledger.count(selection)
-            if not lost or stop.is_set():
+            if stop.is_set():
+                break
+            if not lost:
                 continue
             if args.dry_run:
                 found.update(lost)
                 continue
             with meter(f"sending to {', '.join(lost)}", "jobs", sum(lost.values())) as progress:
-                producer = Producer(selection, ledger, broker, pace, stop)
+                producer = Producer(selection, ledger, broker, pace, stop, services=tuple(lost))
                 try:
                     found.update(producer.run(progress).services)
                 except (BrokerError, StoreError, KeyboardInterrupt):
                     sys.stderr.write(f"cut short after {counts(producer.sent, 'jobs')}\n")
                     raise
-    _tell(found, args)
+    _tell(found, args, interrupted=stop.is_set())
     return 130 if stop.is_set() else 0
 
 
-def _tell(found: Mapping[str, int], args: argparse.Namespace) -> None:
+def _tell(found: Mapping[str, int], args: argparse.Namespace, *, interrupted: bool) -> None:
     if args.json:
         sys.stdout.write(json.dumps({"lost": dict(found), "sent": not args.dry_run}) + "\n")
         return
-    if not found:
+    if interrupted:
+        sys.stderr.write("interrupted; the same command begins anew\n")
+    if not found and not interrupted:
         sys.stdout.write("nothing is lost: all that is not settled lies in a queue\n")
+        return
+    if not found:
         return
     each = ", ".join(f"{name} {number:,}" for name, number in sorted(found.items()))
     verb = "lost" if args.dry_run else "sent again"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from datetime import timedelta
 
 from windmill import wiring
-from windmill.catalog import BOX_WORKERS, MERGER, SCORER, VOTER, Catalog
-from windmill.commands.produce import count_of, interruptible, send
+from windmill.catalog import BOX_WORKERS, MERGER, SCORER, STAGES, VOTER, Catalog
+from windmill.commands.produce import check_group, count_of, interruptible, send
 from windmill.core import merging, routing, voting
 from windmill.errors import ConfigError
 from windmill.model import BoxesAgain, ImagesAgain, Selection, StagesAgain, Which
@@ -17,6 +18,8 @@ from windmill.ports import Ledger
 from windmill.producing import Pace, Sent, counts
 from windmill.progress import describe_duration
 from windmill.settings import Settings
+
+log = logging.getLogger(__name__)
 
 HELP = """\
 Has a service, a stage or a box worker look at images again that it has looked at before.
@@ -30,7 +33,7 @@ Has a service, a stage or a box worker look at images again that it has looked a
 Each result carries the version that the reply's metadata told. The current one is what --version says, else
 what the service's /health says, else the newest that it answered with. A version that becomes current by
 --version replaces the results of all others, so that one can go back to an older one, too; otherwise a late
-answer of an older version never replaces a newer one's. What is under way is not sent again.
+answer of an older version never replaces a newer one's. Images that wait for the service anyhow are left out.
 Exit status: 0 done; 1 the broker or the database stayed away; 2 wrong settings; 130 interrupted."""
 
 
@@ -49,8 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     if not (args.stale or args.failed or args.group):
         raise ConfigError("which images? --stale, --failed, or --group NAME for all of a group")
+    if args.version is not None and not (args.version and args.stale):
+        raise ConfigError("--version TEXT says which version is current, and goes with --stale")
     catalog = wiring.services(settings)
     with wiring.ledger(settings) as ledger, interruptible() as stop:
+        check_group(ledger, args.group)
         selection = _selection(args, catalog, settings, ledger)
         total = min(sum(ledger.count(selection).values()), args.limit or sys.maxsize)
         if args.dry_run:
@@ -70,7 +76,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 def _selection(
     args: argparse.Namespace, catalog: Catalog, settings: Settings, ledger: Ledger
 ) -> ImagesAgain | StagesAgain | BoxesAgain:
-    name = catalog[args.service].name
+    name = args.service if args.service in STAGES else catalog[args.service].name
     which = Which.STALE if args.stale else Which.FAILED if args.failed else Which.ALL
     if name == SCORER:
         raise ConfigError(f"{SCORER} follows from captions: rerun the captioner")
@@ -91,10 +97,15 @@ def _current(
     args: argparse.Namespace, catalog: Catalog, settings: Settings, ledger: Ledger, service: str
 ) -> str:
     """The current version of a service; the database learns of it where it is news."""
-    known = ledger.current_version(service)
-    current: str = args.version or wiring.caller(catalog[args.service], settings).version() or known
+    known = next(iter(ledger.versions(service)), "")
+    told = args.version or wiring.caller(catalog[args.service], settings).version()
+    current: str = told or known
     if not current:
         raise ConfigError(f"{args.service}: no result tells a version, nor does /health; say --version TEXT")
+    if args.version and current not in ledger.versions(service):
+        log.warning("no result tells version %r yet; known: %s", current, ", ".join(ledger.versions(service)))
+    if not told:
+        log.warning("/health tells no version; the newest in the results is %r. Else: --version TEXT", known)
     if current != known and not args.dry_run:
         ledger.make_current(service, current)
     return current

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -31,7 +32,8 @@ it waits for. IMAGE is its number, its path, its address, or its file name.
   windmill why DSC_0815.jpg
   windmill why /photos/2024/DSC_0815.jpg --json
 
-Exit status: 0 all is settled; 1 something failed or waits; 2 there is no such image, or wrong settings."""
+Exit status: 0 all that was asked is settled; 1 something failed or waits, or nothing was ever asked; 2 there
+is no such image, or wrong settings."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,14 +44,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     catalog = wiring.services(settings)
     with wiring.histories(settings) as histories:
-        history = histories.of(_only(args.image, histories.find(args.image)))
+        found = histories.find(args.image) or histories.find(str(Path(args.image).absolute()))
+        history = histories.of(_only(args.image, found))
     story = steps(history, catalog, _queues(settings, catalog, history))
     if args.json:
         document = {"image": _image(history), "steps": [asdict(step) for step in story]}
         sys.stdout.write(json.dumps(document, default=str, indent=1, ensure_ascii=False) + "\n")
     else:
         _print(history, story)
-    return 1 if any(step.waits and step.state != "never asked" for step in story) else 0
+    unsettled = any(step.waits and step.state != "never asked" for step in story)
+    return 1 if unsettled or not history.asked else 0
 
 
 def _only(name: str, found: Sequence[int]) -> int:

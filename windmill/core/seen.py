@@ -1,6 +1,6 @@
 """What a stage has seen of an image: the mark by which one later knows that it has not seen everything.
 
-The same marks are made in SQL (`behind` in queries.sql), which is how lost jobs are found.
+The same marks are made in SQL (`LostStage` in selections.sql), which is how lost jobs are found.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ class JobLog:
         what, milliseconds = _subject(handled), 1000 * handled.seconds
         match handled.decision:
             case Again(delay=delay, attempt=attempt):
-                log.warning("%s: attempt %d in %g s: %s", what, attempt + 1, delay, handled.error)
+                log.warning("%s: attempt %d in %.1f s: %s", what, attempt + 1, delay, handled.error)
             case Bury(reason=reason):
                 log.error("%s: given up after %d: %s", what, handled.delivery.attempt + 1, reason)
             case Ack() if handled.error is not None:

@@ -32,6 +32,7 @@ _PASSING = (
     pg.CrashShutdown,
     pg.DeadlockDetected,
     pg.SerializationFailure,
+    pg.ReadOnlySqlTransaction,  # a standby, or one that was the primary: connecting anew finds the other
 )
 _MISSING_TABLES = (pg.UndefinedTable, pg.UndefinedColumn, pg.UndefinedFunction)
 # libpq gives no SQLSTATE for a refused login, only text; these are the server's own words.

@@ -55,6 +55,7 @@ class PostgresConsumer:
         self._name = name
         self._service = service
         self._queue = catalog.queue(service)
+        self._here = {"queue": self._queue, "suspect_after": DELIVERY_LIMIT}
         self._prefetch = prefetch
         self._settle = settle
         self._depth = depth
@@ -205,7 +206,7 @@ class PostgresConsumer:
     def _tidy(self, cursor: Any) -> None:
         """Frees what dead holders had, and looks for what may have killed them."""
         cursor.execute(query("free_dead_holders"), {"queue": self._queue})
-        cursor.execute(query("suspects"), {"queue": self._queue})
+        cursor.execute(query("suspects"), self._here)
         self._suspects = cursor.fetchone()[0]
         self._tidied = time.monotonic()
 
@@ -221,7 +222,7 @@ class PostgresConsumer:
             room = self._prefetch - len(self._unsettled)
         if room <= 0:
             return
-        cursor.execute(query("take_jobs"), {"queue": self._queue, "limit": room, "holder": holder})
+        cursor.execute(query("take_jobs"), {**self._here, "limit": room, "holder": holder})
         taken = [self._delivery(holder, *row) for row in sorted(cursor.fetchall())]
         with self._changed:
             self._unsettled.update(one.token for one in taken if isinstance(one.token, Token))
@@ -230,7 +231,7 @@ class PostgresConsumer:
 
     def _fill_suspect(self, cursor: Any, holder: int) -> None:
         """Takes one job that may have killed workers."""
-        cursor.execute(query("take_suspect"), {"queue": self._queue, "holder": holder})
+        cursor.execute(query("take_suspect"), {**self._here, "holder": holder})
         row = cursor.fetchone()
         with self._changed:
             self._suspect = None if row is None else self._delivery(holder, *row)
@@ -267,7 +268,7 @@ class PostgresConsumer:
             self._tidy(cursor)
 
     def _until_next(self, cursor: Any) -> float:
-        cursor.execute(query("seconds_until_next"), {"queue": self._queue})
+        cursor.execute(query("seconds_until_next"), self._here)
         seconds = cursor.fetchone()[0]
         return _LOOK_AGAIN if seconds is None else max(0.0, float(seconds))
 

@@ -51,11 +51,7 @@ class PostgresGraveyard:
     def jobs(self, matching: Matching, *, after: int, limit: int) -> Sequence[Dead]:
         """See `ports.Graveyard`."""
         with self._session.transaction() as cursor:
-            cursor.execute(
-                composed("dead_jobs", matching="dead_matching"),
-                {**asdict(matching), "after": after, "limit": limit},
-            )
-            return [_dead(*row) for row in cursor.fetchall()]
+            return _some(cursor, matching, after, limit)
 
     def replay(
         self, matching: Matching, send: Callable[[Sequence[Dispatch]], None], *, after: int, limit: int
@@ -63,11 +59,7 @@ class PostgresGraveyard:
         """See `ports.Graveyard`."""
         with self._session.transaction() as cursor:
             cursor.execute(query("send_in_turn"))
-            cursor.execute(
-                composed("dead_jobs", matching="dead_matching"),
-                {**asdict(matching), "after": after, "limit": limit},
-            )
-            found = [_dead(*row) for row in cursor.fetchall()]
+            found = _some(cursor, matching, after, limit)
             alive = [(one.dead_id, dispatch) for one in found for dispatch in _dispatches(one)]
             dispatches = [dispatch for _, dispatch in alive]
             if dispatches:

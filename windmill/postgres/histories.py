@@ -50,6 +50,7 @@ class PostgresHistories:
                 made=tuple(_made(*row) for row in _rows(cursor, "history_stages", image_id)),
                 boxes=boxes,
                 people=people,
+                parked=dict(_rows(cursor, "history_parked", image_id)),
                 looked=tuple(_looked(*row) for row in _rows(cursor, "history_postprocessing", image_id)),
             )
 

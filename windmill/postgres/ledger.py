@@ -63,10 +63,9 @@ class PostgresLedger:
         count, seconds = self._all(query("last_hour"), names)[0]
         return count, float(seconds)
 
-    def current_version(self, service: str) -> str:
+    def versions(self, service: str) -> Sequence[str]:
         """See `ports.Ledger`."""
-        found = self._all(query("current_version"), {"service": service})
-        return str(found[0][0]) if found else ""
+        return [version for (version,) in self._all(query("versions"), {"service": service})]
 
     def make_current(self, service: str, version: str) -> None:
         """See `ports.Ledger`."""

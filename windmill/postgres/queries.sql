@@ -160,8 +160,8 @@ ANALYZE pg_temp.counted;
 -- name: open_services
 SELECT DISTINCT service FROM dispatches WHERE state IN ('queued', 'parked') ORDER BY service;
 
--- name: current_version
-SELECT version FROM service_versions WHERE service = %(service)s ORDER BY current_since DESC LIMIT 1;
+-- name: versions
+SELECT version FROM service_versions WHERE service = %(service)s ORDER BY current_since DESC;
 
 -- name: make_current
 INSERT INTO service_versions (service, version, current_since)
@@ -241,6 +241,10 @@ ORDER BY d.service, d.dispatched_at;
 -- name: history_replies
 SELECT service, service_types, (extract(epoch FROM result_created) * 1000000)::bigint
 FROM results WHERE image_id = %(image_id)s AND status = 'success' ORDER BY service;
+
+-- name: history_parked
+-- One reason for each service whose jobs are parked.
+SELECT DISTINCT ON (service) service, last_error FROM dispatches WHERE state = 'parked' ORDER BY service;
 
 -- name: history_stages
 SELECT stage, seen, found, rule, made_at, worker_id, (extract(epoch FROM changed_at) * 1000000)::bigint
@@ -327,7 +331,7 @@ WHERE queue = %(queue)s AND holder IS NOT NULL
 -- Not what workers died of, or beside (take_suspect).
 WITH next AS (
     SELECT job_id FROM jobs
-    WHERE queue = %(queue)s AND holder IS NULL AND available_at <= now() AND deliveries <= 3
+    WHERE queue = %(queue)s AND holder IS NULL AND available_at <= now() AND deliveries <= %(suspect_after)s
     ORDER BY available_at, job_id
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
@@ -339,7 +343,7 @@ RETURNING jobs.job_id, jobs.body, jobs.attempt, jobs.deliveries;
 -- name: take_suspect
 WITH next AS (
     SELECT job_id FROM jobs
-    WHERE queue = %(queue)s AND holder IS NULL AND available_at <= now() AND deliveries > 3
+    WHERE queue = %(queue)s AND holder IS NULL AND available_at <= now() AND deliveries > %(suspect_after)s
     ORDER BY job_id
     LIMIT 1
     FOR UPDATE SKIP LOCKED
@@ -350,11 +354,11 @@ RETURNING jobs.job_id, jobs.body, jobs.attempt, jobs.deliveries;
 
 -- name: suspects
 SELECT EXISTS (SELECT 1 FROM jobs
-               WHERE queue = %(queue)s AND holder IS NULL AND available_at <= now() AND deliveries > 3);
+               WHERE queue = %(queue)s AND holder IS NULL AND available_at <= now() AND deliveries > %(suspect_after)s);
 
 -- name: seconds_until_next
 SELECT extract(epoch FROM min(available_at) - clock_timestamp())
-FROM jobs WHERE queue = %(queue)s AND holder IS NULL AND deliveries <= 3;
+FROM jobs WHERE queue = %(queue)s AND holder IS NULL AND deliveries <= %(suspect_after)s;
 
 -- name: ack_jobs
 DELETE FROM jobs USING (VALUES %s) AS done (job_id, holder)

@@ -24,18 +24,17 @@ LIMIT %(limit)s;
 -- name: ImagesAgain
 -- Not what is under way: that will be made anew by itself.
 SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url,
-       coalesce(failed.version, %(version)s::text) AS version, NULL AS box_key, NULL::jsonb AS bbox,
+       coalesce(last.version, %(version)s::text) AS version, NULL AS box_key, NULL::jsonb AS bbox,
        NULL AS captioner, NULL AS caption, %(services)s::text[] AS services
 FROM images i
 LEFT JOIN LATERAL (
-    SELECT d.version FROM dispatches d
+    SELECT d.version, d.state FROM dispatches d
     WHERE %(which)s = 'failed' AND d.image_id = i.image_id AND d.service = ANY (%(services)s)
-      AND d.state = 'failed'
     ORDER BY d.dispatched_at DESC LIMIT 1
-) AS failed ON true
+) AS last ON true
 WHERE i.image_id > %(after)s AND (%(group)s::text IS NULL OR i.image_group = %(group)s)
   AND CASE %(which)s
-      WHEN 'failed' THEN failed.version IS NOT NULL
+      WHEN 'failed' THEN last.state = 'failed'
       WHEN 'stale' THEN EXISTS (SELECT 1 FROM results r
                                 WHERE r.image_id = i.image_id AND r.service = ANY (%(services)s)
                                   AND r.status = 'success' AND r.model_version <> %(version)s)

@@ -90,6 +90,7 @@ class Channel:
         self.link = link
         self.raw: Any = None
         self.gone = threading.Event()
+        self.unwanted = False
         self.lost: tuple[str, int] | None = None  # why, and the broker's code: 0 if not this channel's fault
         self._waiting: set[Reply] = set()
         self._heirs: list[Callable[[], None]] = []
@@ -118,7 +119,8 @@ class Channel:
         self.gone.wait(CLOSE_TIMEOUT)
 
     def abandon(self) -> None:
-        """Closes the channel without waiting for it."""
+        """Closes the channel without waiting for it, also one that the broker has not opened yet."""
+        self.unwanted = True
         self.tell(lambda raw: raw.close())
 
     def on_close(self, _: object, reason: BaseException | None) -> None:

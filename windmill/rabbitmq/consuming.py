@@ -77,7 +77,8 @@ class RabbitConsumer:
 
     def suspects(self) -> bool:
         """See `ports.Consumer`. The broker has put them aside."""
-        if time.monotonic() - self._looked > SUSPECTS_EVERY and self._link.wait_open(0):
+        due = time.monotonic() - self._looked > SUSPECTS_EVERY
+        if due and self._link.wait_open(0) and not self._link.blocked:
             self._looked = time.monotonic()
             try:
                 self._suspects = counts(self._link, [self._dead]).get(self._dead, (0, 0))[0] > 0

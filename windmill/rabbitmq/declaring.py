@@ -63,15 +63,17 @@ def counts(link: Link, queues: Iterable[str]) -> dict[str, tuple[int, int]]:
     """Of each queue that exists the messages that wait and the consumers. Raises `BrokerError`."""
     found = {}
     channel = link.channel(0)
-    for queue in queues:
-        try:
-            state = channel.ask(passive(queue)).method
-            found[queue] = (state.message_count, state.consumer_count)
-        except ChannelLost as exc:
-            if exc.code != MISSING:
-                raise
-            channel = link.channel(0)
-    channel.close()
+    try:
+        for queue in queues:
+            try:
+                state = channel.ask(passive(queue)).method
+                found[queue] = (state.message_count, state.consumer_count)
+            except ChannelLost as exc:
+                if exc.code != MISSING:
+                    raise
+                channel = link.channel(0)
+    finally:
+        channel.abandon()
     return found
 
 

@@ -110,7 +110,11 @@ class Link:
         """A new channel, after waiting at most `patience` seconds for the connection. Raises like that."""
         self.await_open(patience)
         channel = Channel(self)
-        channel.ask(partial(self._open_channel, channel))
+        try:
+            channel.ask(partial(self._open_channel, channel))
+        except BrokerError:
+            channel.abandon()  # it may open later: during an alarm the broker answers nothing
+            raise
         return channel
 
     def submit(self, task: Callable[[], None]) -> None:
@@ -179,7 +183,13 @@ class Link:
     def _open_channel(self, channel: Channel, _: object, reply: Reply) -> None:
         if self._connection is None:
             raise pika.exceptions.ConnectionWrongStateError
-        channel.raw = self._connection.channel(on_open_callback=reply.give)
+
+        def opened(raw: Any) -> None:
+            reply.give(raw)
+            if channel.unwanted:
+                raw.close()
+
+        channel.raw = self._connection.channel(on_open_callback=opened)
         channel.raw.add_on_close_callback(channel.on_close)
         self._channels.add(channel)
 

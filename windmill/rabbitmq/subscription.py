@@ -66,7 +66,8 @@ class Subscription:
 
     def get(self, queue: str) -> Delivery | None:
         """One message of `queue`, if there is one, without a flow."""
-        self.channel.ask(partial(self._get, queue))
+        if not self.ready:  # else one came after its time
+            self.channel.ask(partial(self._get, queue))
         with self._changed:
             return self.ready.popleft() if self.ready else None
 
