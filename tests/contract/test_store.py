@@ -118,7 +118,7 @@ def test_an_error_never_overwrites_a_success(store, image, rows):
     assert rows(joined) == [("success", "done", None)]
 
 
-def test_a_late_answer_of_an_older_version_is_skipped(store, database, image, rows):
+def test_a_late_answer_of_an_older_version_is_skipped(store, database, image, rows, caplog):
     versions = "SELECT model_version, data #>> '{metadata,n}' FROM results"
     reply = json.loads(CAT)
 
@@ -129,7 +129,9 @@ def test_a_late_answer_of_an_older_version_is_skipped(store, database, image, ro
     store.save([answer("yolo 1", 1, "")])
     store.save([answer("yolo 2", 2, "yolo 2")])
     with closing(PostgresStore(database, "late")) as late:
-        late.save([answer("yolo 1", 3, "yolo 1")])
+        for _ in range(2):
+            late.save([answer("yolo 1", 3, "yolo 1")])
+    assert caplog.text.count("yolov8 answers as yolo 1") == 1
     assert rows(versions) == [("yolo 2", "2")]
     store.save([answer("yolo 2", 4, "yolo 2")])
     assert rows(versions) == [("yolo 2", "4")]

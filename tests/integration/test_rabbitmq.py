@@ -352,6 +352,28 @@ def test_an_alarm_is_waited_out_with_one_warning(server, broker, service, caplog
     assert {1, 2, 3} <= set(numbers(take(broker.consumer(service, prefetch=9), 3)))
 
 
+def test_looking_for_suspects_during_an_alarm_costs_no_channel(server, broker, service, monkeypatch):
+    monkeypatch.setattr("windmill.rabbitmq.consuming.SUSPECTS_EVERY", 0)
+    monkeypatch.setattr("windmill.rabbitmq.channel.ANSWER_TIMEOUT", 0.2)
+    consumer = broker.consumer(service, prefetch=1)
+    broker.publish([dispatch(1, service)])
+    take(consumer, 1)
+    server.control("set_vm_memory_high_watermark", "0.0000001")
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            blocked = pool.submit(broker.publish, [dispatch(2, service)])
+            eventually(lambda: broker._link.blocked)
+            before = len(broker._link._channels)
+            began = time.monotonic()
+            assert not any(consumer.suspects() for _ in range(5))
+            assert time.monotonic() - began < 1
+            server.control("set_vm_memory_high_watermark", "0.8")
+            blocked.result(SOON)
+    finally:
+        server.control("set_vm_memory_high_watermark", "0.8")
+    eventually(lambda: len(broker._link._channels) <= before)
+
+
 def test_settling_again_and_again_during_an_alarm_leaves_one_copy_too_many(
     server, broker, service, caplog, monkeypatch
 ):

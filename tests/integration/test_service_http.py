@@ -1,5 +1,6 @@
 """The service door: every answer becomes a reply or the right error, in plain words."""
 
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
@@ -101,6 +102,36 @@ def test_no_answer_in_time_is_a_timeout(server):
     with pytest.raises(ServiceUnavailable, match=r"no answer within 0\.05 s \(REQUEST_TIMEOUT\)") as caught:
         service(server, "/slow", timeout=0.05).analyze(b"")
     assert caught.value.timed_out
+
+
+class OneAnswer:
+    """A service that answers once on a connection that it keeps, and dies of the next picture."""
+
+    def __init__(self):
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.server_port = self.listening.getsockname()[1]
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+
+    def serve(self):
+        with self.listening.accept()[0] as connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+            connection.recv(65536)
+            self.listening.close()
+
+
+def test_a_service_that_dies_of_a_picture_on_a_kept_connection_broke_off():
+    mortal = OneAnswer()
+    caller = service(mortal, "/v3/analyze")
+    assert caller.analyze(b"jpeg") == b"{}"
+    with pytest.raises(ServiceUnavailable, match="closed") as caught:
+        caller.analyze(b"poison")
+    assert caught.value.broke_off
+    mortal.thread.join(10)
+    with pytest.raises(ServiceUnavailable) as caught:
+        caller.analyze(b"jpeg")
+    assert not caught.value.broke_off
 
 
 def test_a_service_that_is_not_there_is_named_with_its_address():

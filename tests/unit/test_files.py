@@ -114,3 +114,14 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tree, monkeypatch, root
     monkeypatch.setattr(os, "open", swap)
     with pytest.raises(ImageError, match="a pipe"):
         read_file(victim, 100, (tree / "root",) if roots else ())
+
+
+def test_a_folder_in_a_file_s_place_costs_no_descriptor(tmp_path):
+    def open_files():
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = open_files()
+    for _ in range(20):
+        with pytest.raises(ImageError, match="directory"):
+            read_file(tmp_path, 10_000)
+    assert open_files() == before

@@ -18,6 +18,7 @@ from windmill.dead import Dead, Matching
 from windmill.errors import ConfigError
 from windmill.plain import block
 from windmill.ports import Graveyard
+from windmill.producing import Valve
 from windmill.progress import meter, plain
 from windmill.settings import Settings
 
@@ -106,13 +107,15 @@ def _description(one: Dead) -> str:
 
 def _replay(graveyard: Graveyard, matching: Matching, args: argparse.Namespace, settings: Settings) -> int:
     matching = replace(matching, before=graveyard.now())  # what dies again meanwhile stays dead
-    total = sum(one.count for one in graveyard.groups(matching))
+    groups = graveyard.groups(matching)
+    total = sum(one.count for one in groups)
     sent, after = 0, 0
     with wiring.publisher(settings) as broker, interruptible() as stop:
         publish = partial(broker.publish, stop=stop)
+        valve = Valve(broker, sorted({one.service for one in groups}), settings.max_queue_depth)
         with meter("sending", "jobs", total) as progress:
-            while not stop.is_set():
-                window, end = graveyard.replay(matching, publish, after=after, limit=_WINDOW)
+            while room := valve.room(_WINDOW, stop) if groups else 0:
+                window, end = graveyard.replay(matching, publish, after=after, limit=room)
                 if end == after:
                     break
                 sent, after = sent + len(window), end

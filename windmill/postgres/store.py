@@ -31,6 +31,7 @@ from windmill.model import (
     Status,
     StoredReply,
 )
+from windmill.plain import line
 from windmill.postgres.connection import Session
 from windmill.postgres.queries import composed, query
 from windmill.settings import Settings
@@ -56,6 +57,7 @@ class PostgresStore:
         self._session = Session(settings, worker_id)
         self._worker = worker_id
         self._versions: set[tuple[str, str]] = set()  # known to be in service_versions
+        self._told: set[tuple[str, str]] = set()  # that they are overtaken
 
     def save(self, outcomes: Sequence[Outcome]) -> None:
         """See `ports.Store`."""
@@ -108,8 +110,20 @@ class PostgresStore:
         ]  # fmt: skip
         template = "(%s, %s, %s::jsonb, %s, %s, %s, %s::text[], %s, %s)"
         written = _many(cursor, "save_results", results, template, fetch=True)
-        successes = {(row.image_id, row.service) for row in latest if row.status is Status.SUCCESS}
-        return successes - set(written)
+        successes = {(row.image_id, row.service): row for row in latest if row.status is Status.SUCCESS}
+        overtaken = successes.keys() - set(written)
+        self._warn({(key[1], successes[key].model_version) for key in overtaken})
+        return overtaken
+
+    def _warn(self, overtaken: set[tuple[str, str]]) -> None:
+        """Once for each version."""
+        for service, version in sorted(overtaken - self._told):
+            log.warning(
+                "%s answers as %s, and a newer version has answered before: such answers are left out"
+                " (windmill rerun --service %s --stale --version makes it current)",
+                service, line(version, 100), service,
+            )  # fmt: skip
+        self._told |= overtaken
 
     def _write_dispatches(
         self, cursor: Any, rows: Sequence[DispatchRow], overtaken: set[tuple[int, str]]
