@@ -23,11 +23,12 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, unquote_to_bytes, urljoin, urlsplit
 
 from windmill.core.urls import shown
-from windmill.errors import ImageError, ImageTooLargeError
+from windmill.errors import ImageError, ImageTooLargeError, ImageUnavailable
 
 PATIENCE = 120.0  # seconds for everything: a sender that drips must not keep a thread
 _CONNECTING = 10.0  # seconds for each IP address of a host
 _STALLED = 30.0  # seconds without a byte
+_LATER = frozenset({408, 425, 429})  # beside what begins with 5
 _MOST_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
 _CHUNK = 1 << 16
@@ -86,9 +87,11 @@ class WebAddresses:
                 answer = _answer(place, stack.enter_context(_secured(place, connection)), most)
         except (http.client.HTTPException, OSError, ValueError, zlib.error) as exc:
             if not over.is_set():
-                raise ImageError(f"{place.name}: cannot fetch it: {_reason(exc)}") from exc
+                passing = isinstance(exc, http.client.HTTPException | OSError)
+                kind = ImageUnavailable if passing and not isinstance(exc, ssl.SSLError) else ImageError
+                raise kind(f"{place.name}: cannot fetch it: {_reason(exc)}") from exc
         if over.is_set():
-            raise ImageError(f"{place.name}: not all there after {self._patience:g} s")
+            raise ImageUnavailable(f"{place.name}: not all there after {self._patience:g} s")
         return answer
 
     @contextmanager
@@ -113,6 +116,8 @@ class WebAddresses:
         try:
             found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
         except (OSError, ValueError) as exc:  # ValueError: what no host can be called
+            if isinstance(exc, socket.gaierror) and exc.errno == socket.EAI_AGAIN:
+                raise ImageUnavailable(f"{place.name}: no name server says where that is") from exc
             raise ImageError(f"{place.name}: no such host") from exc
         if place.host.lower() not in self._names and not all(self._may_read(str(i[4][0])) for i in found):
             raise ImageError(f"{place.name}: a private address, which ALLOW_PRIVATE_URLS does not list")
@@ -213,7 +218,11 @@ def _answer(place: _Place, connection: socket.socket, most: int) -> _Answer:
             return _Answer(b"", location)
         if response.status != http.client.OK:
             reason = http.client.responses.get(response.status, "")
-            raise ImageError(f"{place.name}: the server answered {response.status} {reason}")
+            message = f"{place.name}: the server answered {response.status} {reason}"
+            if response.status in _LATER or response.status >= http.client.INTERNAL_SERVER_ERROR:
+                wish = response.headers.get("Retry-After", "")
+                raise ImageUnavailable(message, retry_after=float(wish) if wish.isdecimal() else None)
+            raise ImageError(message)
         return _Answer(_body(place, response, most))
 
 
@@ -236,7 +245,8 @@ def _body(place: _Place, response: http.client.HTTPResponse, most: int) -> bytes
             break
     else:
         if response.length:
-            raise ImageError(f"{place.name}: the server stopped {response.length} bytes before the end")
+            missing = f"the server stopped {response.length} bytes before the end"
+            raise ImageUnavailable(f"{place.name}: {missing}")
     if response.headers["Content-Encoding"] in ("gzip", "x-gzip"):  # unasked, as some stores do
         data[:] = zlib.decompressobj(31).decompress(data, most + 1)
     if len(data) > most:

@@ -51,6 +51,16 @@ class ImageTooLargeError(ImageError):
     """More bytes or more pixels than MAX_IMAGE_MB and MAX_IMAGE_MEGAPIXELS allow."""
 
 
+class ImageUnavailable(ImageError):
+    """The server of an image's address does not answer for now; `retry_after`: its wish in seconds, if any."""
+
+    verdict = Verdict.AGAIN
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class ServiceError(WindmillError):
     """Base of what a service call can end with."""
 

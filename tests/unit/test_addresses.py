@@ -13,7 +13,7 @@ import pytest
 from windmill import addresses
 from windmill.addresses import WebAddresses, is_public
 from windmill.core.urls import shown
-from windmill.errors import ImageError, ImageTooLargeError
+from windmill.errors import ImageError, ImageTooLargeError, ImageUnavailable, Verdict
 
 DRIP = 8.0  # seconds that a server says nothing more
 PRIVATE = [
@@ -120,6 +120,8 @@ class Site(BaseHTTPRequestHandler):
             status, headers = 302, {"Location": self.path[4:]}
         if self.path.startswith("/round"):
             status, headers = 301, {"Location": self.path + "o"}
+        if self.path.startswith("/status/"):
+            status, headers = int(self.path[8:]), {"Retry-After": "17"}
         if self.path == "/who":
             body = self.headers.get("Authorization", "nobody").encode()
         if self.path == "/squeezed":
@@ -225,6 +227,23 @@ def test_a_body_that_is_too_large_is_not_read_to_its_end(port):
 
 def test_what_comes_squeezed_unasked_is_read(port):
     assert LOCAL.read(f"http://127.0.0.1:{port}/squeezed", 5000) == b"0" * 5000
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [(404, Verdict.BURY), (410, Verdict.BURY), (429, Verdict.AGAIN), (503, Verdict.AGAIN)],
+)
+def test_a_server_that_says_later_is_asked_later(port, status, verdict):
+    with pytest.raises(ImageError, match=str(status)) as caught:
+        LOCAL.read(f"http://127.0.0.1:{port}/status/{status}", 100)
+    assert caught.value.verdict is verdict
+    if verdict is Verdict.AGAIN:
+        assert caught.value.retry_after == 17
+
+
+def test_a_server_that_is_not_there_is_asked_later(unused_port=1):
+    with pytest.raises(ImageUnavailable, match="cannot fetch"):
+        LOCAL.read(f"http://127.0.0.1:{unused_port}/a.jpg", 100)
 
 
 def test_a_body_that_ends_early_is_named(port):
