@@ -52,7 +52,7 @@ class ImageTooLargeError(ImageError):
 
 
 class ImageUnavailable(ImageError):
-    """The server of an image's address does not answer for now; `retry_after`: its wish in seconds, if any."""
+    """The server of an image's address does not answer for now; `retry_after`: its wish, in seconds."""
 
     verdict = Verdict.AGAIN
 
