@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from windmill.errors import ImageError, ImageTooLargeError
+from windmill.errors import ConfigError, ImageError, ImageTooLargeError
 
 _REMEDIES: Mapping[type[OSError], str] = {
     FileNotFoundError: "; is it on this machine too?",
@@ -29,6 +29,13 @@ def read_file(path: Path, most: int, roots: Sequence[Path] = ()) -> bytes:
                 _check_place(path, _opened(path, file.fileno()), roots)
             data = file.read(most + 1)
     return sized(str(path), data, most)
+
+
+def check_roots(roots: Sequence[Path]) -> None:
+    """Raises `ConfigError` for a folder that is not there: every image would fail, and for good."""
+    for root in roots:
+        if not root.is_dir():
+            raise ConfigError(f"IMAGE_ROOTS: {root} is no folder on this machine; is it mounted?")
 
 
 def sized(name: str, data: bytes, most: int) -> bytes:

@@ -47,8 +47,9 @@ class Pulse:
             return
         with self._lock:
             self._count()
-            if isinstance(handled.decision, Bury):
-                self._note(handled.decision.reason)
+            if isinstance(handled.decision, Bury):  # the job's trouble and not the worker's: it is told once
+                self._untold = handled.decision.reason
+                self.changed.set()
             elif handled.error is None:
                 self._note(None)
 

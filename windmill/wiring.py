@@ -13,6 +13,7 @@ from windmill import catalog
 from windmill.breaker import Breaker
 from windmill.catalog import BOX_WORKERS, MERGER, SCORER, VOTER, Catalog, Service
 from windmill.errors import ConfigError
+from windmill.files import check_roots
 from windmill.handlers.analyze import Analyze
 from windmill.handlers.base import Handler, Recomputation
 from windmill.handlers.merge import Merge
@@ -232,6 +233,7 @@ def _work(
     """The handler for the jobs of `service`, how its outcomes are written, and what it waits for."""
     if service.name in RECOMPUTATIONS:
         return Passing(), Recompute(store, RECOMPUTATIONS[service.name](service)), ()
+    check_roots(settings.image_roots)
     calling = caller(service, settings)
     looking = HANDLERS.get(service.name, _analyze)(service, images(settings), calling)
     breaker = Breaker(looking, calling, watchers)

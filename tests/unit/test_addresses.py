@@ -115,13 +115,8 @@ class Site(BaseHTTPRequestHandler):
     """Says what it was asked, and sends elsewhere."""
 
     def do_GET(self):
-        status, headers, body = 200, {}, f"{self.headers['Host']} {self.path}".encode()
-        if self.path.startswith("/to/"):
-            status, headers = 302, {"Location": self.path[4:]}
-        if self.path.startswith("/round"):
-            status, headers = 301, {"Location": self.path + "o"}
-        if self.path.startswith("/status/"):
-            status, headers = int(self.path[8:]), {"Retry-After": "17"}
+        status, headers = self.head()
+        body = f"{self.headers['Host']} {self.path}".encode()
         if self.path == "/who":
             body = self.headers.get("Authorization", "nobody").encode()
         if self.path == "/squeezed":
@@ -136,6 +131,15 @@ class Site(BaseHTTPRequestHandler):
         if self.path == "/drip":
             self.wfile.flush()
             self.server.stop.wait(DRIP)
+
+    def head(self):
+        if self.path.startswith("/to/"):
+            return 302, {"Location": self.path[4:]}
+        if self.path.startswith("/round"):
+            return 301, {"Location": self.path + "o"}
+        if self.path.startswith("/status/"):
+            return int(self.path[8:]), {"Retry-After": "17"}
+        return 200, {}
 
     def log_message(self, *_):
         pass

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from windmill import files
-from windmill.errors import ImageError
+from windmill.errors import ConfigError, ImageError
 from windmill.files import read_file
 from windmill.images import ImageFiles
 from windmill.model import Image
@@ -114,6 +114,12 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tree, monkeypatch, root
     monkeypatch.setattr(os, "open", swap)
     with pytest.raises(ImageError, match="a pipe"):
         read_file(victim, 100, (tree / "root",) if roots else ())
+
+
+def test_a_root_that_is_not_mounted_is_named_at_the_start(tmp_path):
+    files.check_roots([tmp_path])
+    with pytest.raises(ConfigError, match=r"IMAGE_ROOTS: .*nas is no folder on this machine"):
+        files.check_roots([tmp_path, tmp_path / "nas"])
 
 
 def test_a_folder_in_a_file_s_place_costs_no_descriptor(tmp_path):

@@ -117,7 +117,7 @@ def test_a_job_that_goes_round_again_is_neither_completed_nor_an_error(pulse):
     assert (beat(pulse).jobs_completed, beat(pulse).status) == (0, Health.ALIVE)
 
 
-def test_a_job_that_is_given_up_is_an_error_until_one_succeeds(pulse):
+def test_a_job_that_is_given_up_is_told_once_and_no_trouble_of_the_worker(pulse):
     pulse.settled(failed())
     told = beat(pulse)
     assert (told.status, told.error_message, told.jobs_completed) == (
@@ -126,8 +126,6 @@ def test_a_job_that_is_given_up_is_an_error_until_one_succeeds(pulse):
         1,
     )
     pulse.told(told)
-    assert beat(pulse).status is Health.ERROR
-    pulse.settled(handled())
     assert (beat(pulse).status, beat(pulse).error_message) == (Health.ALIVE, None)
 
 

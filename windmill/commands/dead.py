@@ -23,6 +23,7 @@ from windmill.progress import meter, plain
 from windmill.settings import Settings
 
 _WINDOW = 100
+_SHOWN = 10
 
 HELP = """\
 Jobs that were given up: their error does not pass, or every attempt was used up, or they killed the workers
@@ -35,7 +36,8 @@ that took them. They are kept with the message as it was, whatever the broker.
   windmill dead replay --service ocr --error ImageError  sends them again
   windmill dead drop --error MessageError                forgets them
 
-replay and drop want to know which: a number, --service, --error, --image, or --all.
+replay and drop want to know which: a number, --service, --error, --image, or --all. What is dropped is not
+sent again by itself; windmill rerun --group does.
 Exit status: 0 done; 1 the broker or the database stayed away; 2 wrong settings; 130 interrupted."""
 
 
@@ -56,6 +58,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     )
     if args.action in ("replay", "drop") and matching == Matching() and not args.all:
         raise ConfigError(f"which jobs? {args.action} NUMBER, --service, --error, --image, or --all")
+    if args.limit and args.action != "show":
+        raise ConfigError(f"--limit goes with show; {args.action} takes all that match")
     with wiring.graveyard(settings) as graveyard:
         if matching != Matching() and not graveyard.groups(matching):
             raise ConfigError("no such dead job: `windmill dead ls` lists what there is")
@@ -81,7 +85,7 @@ def _list(graveyard: Graveyard, matching: Matching, args: argparse.Namespace, _:
 
 
 def _show(graveyard: Graveyard, matching: Matching, args: argparse.Namespace, _: Settings) -> int:
-    jobs = graveyard.jobs(matching, after=0, limit=args.limit)
+    jobs = graveyard.jobs(matching, after=0, limit=args.limit or _SHOWN)
     if args.json:
         shown = [{**asdict(one), "body": one.body.decode("utf-8", "replace")} for one in jobs]
         sys.stdout.write(json.dumps(shown, default=str, indent=1) + "\n")
@@ -120,7 +124,7 @@ def _replay(graveyard: Graveyard, matching: Matching, args: argparse.Namespace, 
                     break
                 sent, after = sent + len(window), end
                 progress.update(sent)
-    _tell(args, "replayed", sent, total if after == 0 or not stop.is_set() else sent)
+    _tell(args, "replayed", sent, sent if stop.is_set() else total)
     return 130 if stop.is_set() else 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from windmill.errors import BrokerError, StoreError
 from windmill.producing import Pace, Producer, counts
 from windmill.progress import meter
 from windmill.settings import Settings
+
+log = logging.getLogger(__name__)
 
 HELP = """\
 Compares the database with the queues, and sends exactly what the database waits for and no queue holds: after
@@ -41,6 +44,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     with wiring.ledger(settings) as ledger, wiring.publisher(settings) as broker, interruptible() as stop:
         names = reconciling.queues(catalog, ledger)
         states = broker.queue_states(names).values()
+        if any(one.consumers for one in states):
+            log.warning("workers are at work: what they have in hand at this moment counts as lost, too")
         with meter("reading queues", "jobs", sum(one.waiting + one.delayed for one in states)) as progress:
             before = reconciling.count(names, broker, ledger, progress)
         pace = Pace(max_queue_depth=settings.max_queue_depth, doubtful=True)

@@ -122,6 +122,8 @@ def _foretell(args: argparse.Namespace, selection: Selection, total: int, ledger
         return
     current = f" (current version: {version})" if version else ""
     sys.stdout.write(f"{args.service}: {total:,} to send again{current}\n")
+    if not total:
+        return
     if rate is None:
         sys.stdout.write("how long it takes: unknown, it settled next to nothing in the last hour\n")
     else:
