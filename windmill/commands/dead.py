@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--error", metavar="CLASS", help="only this class of error")
     parser.add_argument("--image", type=int, metavar="ID", help="only of this image")
     parser.add_argument("--all", action="store_true", help="all of them (replay, drop)")
-    parser.add_argument("--limit", type=count_of, default=10, metavar="N", help="show: so many (default: 10)")
+    parser.add_argument("--limit", type=count_of, metavar="N", help="show: so many (default: 10)")
     parser.add_argument("--json", action="store_true", help="JSON on standard output")
 
 
