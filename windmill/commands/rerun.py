@@ -98,7 +98,7 @@ def _current(
 ) -> str:
     """The current version of a service; the database learns of it where it is news."""
     known = next(iter(ledger.versions(service)), "")
-    told = args.version or wiring.caller(catalog[args.service], settings).version()
+    told = args.version or wiring.caller(catalog.stage(args.service), settings).version()
     current: str = told or known
     if not current:
         raise ConfigError(f"{args.service}: no result tells a version, nor does /health; say --version TEXT")
