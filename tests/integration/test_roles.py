@@ -76,6 +76,8 @@ class Place:
         try:
             yield replace(self.owner, db_user=name)
         finally:
+            sessions = "SELECT 1 FROM pg_stat_activity WHERE usename = %s"
+            until(lambda: not self.rows(sessions, name), PATIENCE)  # and with them what is temporary
             self.rows(f"DROP ROLE {name}")
 
     def privileges(self, role: str) -> list[tuple[str, str, str]]:
