@@ -13,6 +13,8 @@ from windmill.middleware.base import Middleware
 from windmill.model import Job, Outcome
 from windmill.ports import ServiceCaller
 
+LONGEST_PAUSE = 10.0  # seconds between questions to a service that is down: they are cheap
+
 
 class Breaker:
     """A handler that asks no more once its service is down, and the `ports.Gate` that opens when it is back.
@@ -58,7 +60,7 @@ class Breaker:
     def wait(self, stop: threading.Event) -> None:
         """Asks `/health`, less and less often, until it answers or `stop` is set."""
         failures = 1
-        while not stop.wait(backoff(failures) * random.uniform(0.8, 1.2)):  # noqa: S311
+        while not stop.wait(backoff(failures, most=LONGEST_PAUSE) * random.uniform(0.8, 1.2)):  # noqa: S311
             if self._caller.healthy():
                 self._close()
                 return
