@@ -36,7 +36,7 @@ bench: .venv/.dev  ## measures the pipeline
 
 chaos: .venv/.dev  ## kills, cuts and breaks what a run depends on, and counts what is lost (docs/reliability.md)
 	sh tests/servers/install.sh
-	$(BIN)/python -m chaos
+	$(BIN)/python -m chaos --document
 
 docs: .venv/.dev  ## checks that the documents say what the code does
 	$(BIN)/python -m pytest -q tests/test_docs.py

@@ -110,7 +110,7 @@ def retry_queue(service: str, step: int) -> str:
 
 
 def dead_queue(service: str) -> str:
-    """Name of the queue where buried jobs of `service` lie."""
+    """Name of the queue where the broker puts what workers of `service` died with in hand."""
     return f"{queue(service)}.dead"
 
 
