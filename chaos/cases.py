@@ -205,4 +205,6 @@ QUICK: tuple[tuple[str, str], ...] = (
     ("postgres-terminate-some", POSTGRES),
     ("network-reset", RABBITMQ),
     ("service-half-json", RABBITMQ),
+    ("rabbitmq-wiped", RABBITMQ),
+    ("crashing-image", POSTGRES),
 )
