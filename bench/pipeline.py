@@ -29,10 +29,11 @@ from tests.servers.base import free_port
 from tests.waiting import until
 from windmill import catalog, wiring
 from windmill.core import wire
-from windmill.model import Dispatch, Image, Job, Outcome, ResultRow, Status
+from windmill.model import Dispatch, DispatchRow, Image, Job, Missing, Outcome, ResultRow, State, Status
+from windmill.ports import Broker, Ledger
 from windmill.postgres import schema
 from windmill.postgres.store import PostgresStore
-from windmill.producing import Wanted, produce
+from windmill.producing import Pace, Producer
 from windmill.service_http import HttpService
 from windmill.settings import Settings
 
@@ -109,7 +110,7 @@ def worker(bench: Bench, broker: str, jobs: int) -> dict[str, float]:
     settings = bench.settings(broker)
     bench.add_images(settings, jobs)
     with wiring.ledger(settings) as ledger, wiring.publisher(settings) as publisher:
-        produce(Wanted(services=("yolov8",)), ledger, publisher, Nothing(), threading.Event())
+        _send(ledger, publisher, ("yolov8",))
     environment = {
         **os.environ,
         "BROKER": broker,
@@ -177,9 +178,9 @@ def _outcome(image_id: int) -> Outcome:
         data=BODY.decode(),
         service_types=("spatial",),
         bbox_format="xywh",
-        found=1,
     )
-    return Outcome(rows=(row,))
+    settled = DispatchRow(image_id=image_id, service="yolov8", version="", state=State.DONE, found=1)
+    return Outcome(rows=(row, settled))
 
 
 def _timed(work: Callable[[], object], jobs: int) -> dict[str, float]:
@@ -190,6 +191,11 @@ def _timed(work: Callable[[], object], jobs: int) -> dict[str, float]:
     return {"jobs/s": jobs / seconds, "µs CPU/job": 1e6 * (_cpu(own) - cpu) / jobs}
 
 
+def _send(ledger: Ledger, broker: Broker, services: tuple[str, ...]) -> None:
+    pace = Pace(max_queue_depth=10**9)
+    Producer(Missing(services=services), ledger, broker, pace, threading.Event()).run(Nothing())
+
+
 def fan_out(bench: Bench, broker: str, images: int) -> dict[str, float]:
     """The producer, from the table of images onto 11 queues, with the ledger kept."""
     settings = bench.settings(broker)
@@ -198,7 +204,7 @@ def fan_out(bench: Bench, broker: str, images: int) -> dict[str, float]:
         first = Dispatch(job=Job(image=Image(image_id=0, path="x")), services=QUEUES)
         publisher.publish([first])  # the queues are there before the clock runs
         began = time.perf_counter()
-        produce(Wanted(services=QUEUES), ledger, publisher, Nothing(), threading.Event())
+        _send(ledger, publisher, QUEUES)
         return {"images/s": images / (time.perf_counter() - began)}
 
 
