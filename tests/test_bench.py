@@ -7,8 +7,6 @@ import pytest
 
 BENCH = Path(__file__).parents[1] / "bench"
 BENCHES = sorted(path.stem for path in BENCH.glob("*.py") if path.stem != "__init__")
-    path.stem for path in (Path(__file__).parents[1] / "bench").glob("*.py") if path.stem != "__init__"
-)
 
 
 @pytest.mark.parametrize("name", BENCHES)
