@@ -12,6 +12,7 @@ import psycopg2
 import pytest
 from PIL import Image as Pictures
 
+from tests.integration.test_services import TURNED
 from tests.servers.base import free_port
 from tests.waiting import until
 from windmill.core.geometry import iou
@@ -23,17 +24,6 @@ WORKERS = (*SERVICES, "bbox_merger", "bbox_colors", "consensus")
 PATIENCE = 300.0
 
 
-TURNS = {  # how upright pixels are stored, by EXIF orientation
-    2: Pictures.Transpose.FLIP_LEFT_RIGHT,
-    3: Pictures.Transpose.ROTATE_180,
-    4: Pictures.Transpose.FLIP_TOP_BOTTOM,
-    5: Pictures.Transpose.TRANSPOSE,
-    6: Pictures.Transpose.ROTATE_90,
-    7: Pictures.Transpose.TRANSVERSE,
-    8: Pictures.Transpose.ROTATE_270,
-}
-
-
 @pytest.fixture
 def turned(tmp_path, shared_data):
     """A photo with something in it in the eight orientations; the shared ones show hills."""
@@ -43,7 +33,7 @@ def turned(tmp_path, shared_data):
         for orientation in range(1, 9):
             exif = Pictures.Exif()
             exif[0x0112] = orientation
-            stored = photo.transpose(TURNS[orientation]) if orientation > 1 else photo
+            stored = photo.transpose(TURNED[orientation]) if orientation > 1 else photo
             stored.save(folder / f"turned{orientation}.png", exif=exif, compress_level=1)
     return folder
 

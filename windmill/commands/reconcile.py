@@ -75,11 +75,9 @@ def _tell(found: Mapping[str, int], args: argparse.Namespace, *, interrupted: bo
         return
     if interrupted:
         sys.stderr.write("interrupted; the same command begins anew\n")
-    if not found and not interrupted:
+    if found:
+        each = ", ".join(f"{name} {number:,}" for name, number in sorted(found.items()))
+        verb = "lost" if args.dry_run else "sent again"
+        sys.stdout.write(f"{verb}: {each}\n")
+    elif not interrupted:
         sys.stdout.write("nothing is lost: all that is not settled lies in a queue\n")
-        return
-    if not found:
-        return
-    each = ", ".join(f"{name} {number:,}" for name, number in sorted(found.items()))
-    verb = "lost" if args.dry_run else "sent again"
-    sys.stdout.write(f"{verb}: {each}\n")

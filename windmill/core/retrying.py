@@ -13,7 +13,6 @@ DELAY_STEPS = (1, 5, 30, 120, 600)
 # all that lay in its hands, so that what reaches the limit is only suspect, and tried alone: TRIALS times.
 DELIVERY_LIMIT = 3
 TRIALS = 2
-SUSPECTS_EVERY = 3.0  # seconds between looks for what is suspect
 
 
 def decide(error: Exception, attempt: int, max_retries: int, *, jitter: float = 1.0) -> Decision:

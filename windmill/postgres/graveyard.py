@@ -12,7 +12,7 @@ from windmill.dead import Dead, DeadGroup, Matching
 from windmill.errors import MessageError
 from windmill.model import Dispatch
 from windmill.postgres.connection import Session
-from windmill.postgres.ledger import record
+from windmill.postgres.ledger import send_and_record, server_time
 from windmill.postgres.queries import composed, query
 from windmill.settings import Settings
 
@@ -26,9 +26,7 @@ class PostgresGraveyard:
     def now(self) -> datetime:
         """See `ports.Graveyard`."""
         with self._session.transaction() as cursor:
-            cursor.execute(query("server_time"))
-            moment: datetime = cursor.fetchone()[0]
-            return moment
+            return server_time(cursor)
 
     def groups(self, matching: Matching) -> Sequence[DeadGroup]:
         """See `ports.Graveyard`."""
@@ -63,10 +61,7 @@ class PostgresGraveyard:
             alive = [(one.dead_id, dispatch) for one in found for dispatch in _dispatches(one)]
             dispatches = [dispatch for _, dispatch in alive]
             if dispatches:
-                cursor.execute(query("server_time"))
-                (sent,) = cursor.fetchone()
-                send(dispatches)
-                record(cursor, dispatches, sent)
+                sent = send_and_record(cursor, dispatches, send)
                 cursor.execute(
                     query("delete_dead"), {"dead_ids": [dead_id for dead_id, _ in alive], "sent": sent}
                 )

@@ -51,10 +51,7 @@ class PostgresLedger:
             rows = cursor.fetchall()
             window = [_dispatch(*row) for _, *row in rows]
             if window:
-                cursor.execute(query("server_time"))
-                (sent,) = cursor.fetchone()
-                send(window)
-                record(cursor, window, sent)
+                send_and_record(cursor, window, send)
         return window, rows[-1][0] if rows else after
 
     def last_hour(self, service: str) -> tuple[int, float]:
@@ -79,9 +76,7 @@ class PostgresLedger:
         with self._session.transaction() as cursor:
             cursor.execute(query("forget_count"))
             cursor.execute(query("begin_count"))
-            cursor.execute(query("server_time"))
-            moment: datetime = cursor.fetchone()[0]
-            return moment
+            return server_time(cursor)
 
     def counted(self, service: str, jobs: Sequence[Job]) -> None:
         """See `ports.CountingLedger`."""
@@ -153,7 +148,24 @@ def _part(job: Job) -> str:
     return job.caption.service if job.caption is not None else ""
 
 
-def record(cursor: Any, dispatches: Sequence[Dispatch], sent: datetime) -> None:
+def server_time(cursor: Any) -> datetime:
+    """The database's clock."""
+    cursor.execute(query("server_time"))
+    moment: datetime = cursor.fetchone()[0]
+    return moment
+
+
+def send_and_record(
+    cursor: Any, window: Sequence[Dispatch], send: Callable[[Sequence[Dispatch]], None]
+) -> datetime:
+    """Has `send` send the window, then notes it; gives the time before it was sent."""
+    sent = server_time(cursor)
+    send(window)
+    _record(cursor, window, sent)
+    return sent
+
+
+def _record(cursor: Any, dispatches: Sequence[Dispatch], sent: datetime) -> None:
     """Notes each image × service as queued, unless a worker has settled it since `sent`."""
     jobs = [(dispatch.job, service) for dispatch in dispatches for service in dispatch.services]
     asked = {(job.image.image_id, service, job.version) for job, service in jobs if service not in STAGES}

@@ -9,7 +9,6 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 
 from windmill import catalog
-from windmill.core.retrying import SUSPECTS_EVERY
 from windmill.errors import BrokerError, WindmillError
 from windmill.model import Again, Delivery, Settlement
 from windmill.rabbitmq import topology, watching
@@ -23,6 +22,7 @@ from windmill.rabbitmq.watching import Watchdog
 log = logging.getLogger(__name__)
 
 PAUSE_AFTER_ERROR = 1.0
+SUSPECTS_EVERY = 3.0  # seconds between looks for what may have killed workers
 
 
 class RabbitConsumer:
