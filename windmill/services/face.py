@@ -22,9 +22,7 @@ class YuNet:
     def __init__(self) -> None:
         source = weights.fetch("face")
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # else it warns of what nobody set
-        self._detector = cv2.FaceDetectorYN.create(
-            str(source.folder / next(iter(source.files))), "", (320, 320), _THRESHOLD
-        )
+        self._detector = cv2.FaceDetectorYN.create(str(source.path()), "", (320, 320), _THRESHOLD)
         self.info = onnx_session.info("face", "OpenCV DNN", "YuNet 2023mar int8bq")
 
     def predict(self, photo: Photo) -> Sequence[Prediction]:

