@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
@@ -17,7 +18,7 @@ _KINDS = ("npm", "pypi", "hub", "url", "file")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """`where` is a package (npm, pypi), `owner/repo` on Hugging Face (hub), an address (url), words (file)."""
+    """`where`: a package (npm, pypi), `owner/repo` on Hugging Face (hub), an address (url), words (file)."""
 
     kind: Kind
     where: str
@@ -45,7 +46,8 @@ class Entry:
     licence: str
     download_mb: int
     good_for: str
-    files: Mapping[str, File] = field(default_factory=dict)
+    files: Mapping[str, File]
+    services: Sequence[str] = ()  # that need it, where their names are others
 
     @property
     def folder(self) -> str:
@@ -85,3 +87,17 @@ def _entry(name: str, **raw: Any) -> Entry:
         raise ConfigError(f"weights.json: {name}: source {kind}: expected one of {', '.join(_KINDS)}")
     known = {path: File(**about) for path, about in raw.pop("files").items()}
     return Entry(name=name, source=Source(kind, where), files=known, **raw)
+
+
+def matching(pattern: str, paths: Sequence[str]) -> list[str]:
+    """Those of `paths` that a pattern of the manifest means; of `a|b`, what the first one means, if any."""
+    for alternative in pattern.split("|"):
+        found = [path for path in paths if _matches(path.split("/"), alternative.split("/"))]
+        if found:
+            return found
+    return []
+
+
+def _matches(parts: Sequence[str], patterns: Sequence[str]) -> bool:
+    """Part by part: `*.json` means no file of a folder inside."""
+    return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
