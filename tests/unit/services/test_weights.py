@@ -19,6 +19,7 @@ def cached(tmp_path, monkeypatch):
     """An empty cache, and a manifest with one small file."""
     monkeypatch.setenv("WINDMILL_CACHE", str(tmp_path))
     source = Weights(
+        name="thing",
         registry="pypi",
         package="small",
         version="1.0",
@@ -136,8 +137,8 @@ def test_a_conversion_is_made_once_for_a_recipe(cached):
 
 
 def test_every_model_has_an_entry_and_a_port():
-    assert set(weights.manifest()) <= set(registry.MODELS)
-    assert all(registry.port(name) for name in registry.MODELS)
+    assert set(weights.manifest()) <= set(registry.SERVICES)
+    assert all(registry.port(name) for name in registry.SERVICES)
     digests = [value for source in weights.manifest().values() for value in source.files.values()]
     assert all(len(value) == 64 for value in digests)
 
