@@ -7,6 +7,7 @@ import re
 import subprocess
 import tarfile
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 
@@ -344,6 +345,24 @@ def test_a_file_or_folder_may_stand_for_a_model_where_it_lies(manifest, offline,
     for wrong, said in ((tmp_path / "no", "no such file"), (tmp_path / "cache", "no such")):
         with pytest.raises(ConfigError, match=said):
             weights.given("small", wrong)
+
+
+def test_a_repository_without_what_is_asked_for_is_named(manifest, monkeypatch):
+    manifest["small"] = model(Source("hub", "us/small"), {"*.json": UNSEEN, "a.bin|b.bin": UNSEEN})
+    held = SimpleNamespace(
+        sha="c0ffee", siblings=[SimpleNamespace(rfilename="x.json", size=2, lfs=None, blob_id="0")]
+    )
+    monkeypatch.setattr(hub, "_ask", lambda *_: held)
+    with pytest.raises(ConfigError, match=r"us/small 1\.0: it has no a\.bin\|b\.bin"):
+        weights.fetch("small")
+
+
+def test_half_of_a_repository_is_no_model(manifest, offline):
+    manifest["small"] = model(Source("hub", "us/small"), {"*.json": UNSEEN, "a.bin|b.bin": UNSEEN})
+    put("small", "x.json")
+    assert not store.present("small")
+    put("small", "b.bin")
+    assert list(weights.fetch("small").files) == ["x.json", "b.bin"]
 
 
 @pytest.mark.parametrize(
