@@ -60,12 +60,16 @@ def keep_alive(target: Target) -> str:
     body, kind = encode_multipart_formdata({"caption": CAPTION, "file": ("image", target.jpeg)})
     sent = f"two photos to {service.endpoint} on one connection"
     with closing(http.client.HTTPConnection(service.host, service.port, timeout=_SECONDS)) as connection:
+
+        def post() -> None:
+            connection.request("POST", service.endpoint, body, {"Content-Type": kind})
+            connection.getresponse().read()
+
         try:
-            for _ in range(2):
-                if connection.sock is None and _:
-                    raise Failed(sent=sent, expected="an open connection", got="a closed one")
-                connection.request("POST", service.endpoint, body, {"Content-Type": kind})
-                connection.getresponse().read()
+            post()
+            if connection.sock is None:
+                raise Failed(sent=sent, expected="an open connection", got="a closed one")
+            post()
         except (http.client.HTTPException, OSError) as exc:
             raise Failed(sent=sent, expected="two answers", got=f"{type(exc).__name__}: {exc}") from exc
     return "the connection stays open"

@@ -37,10 +37,8 @@ class Sight:
 
 def inside(target: Target) -> str:
     """No box leaves the picture. Raises `Failed` and `Skipped`."""
-    boxes = _sight(target, target.reply).boxes
-    if not boxes:
-        raise Skipped(_NOTHING)
     width, height = target.photo.size
+    boxes = _boxes(target)
     for label, _, box in boxes:
         least, right, low = min(box.x, box.y), box.x + box.width, box.y + box.height
         if least < -_EDGE or right > width + _EDGE or low > height + _EDGE:
@@ -50,16 +48,14 @@ def inside(target: Target) -> str:
 
 def scaled(target: Target) -> str:
     """Twice the pixels, twice the box: they count in the image's pixels, not in the model's input's."""
-    before = _sight(target, target.reply)
-    if not any(confidence >= _SURE for _, confidence, _ in before.boxes):
-        raise Skipped(_NOTHING)
+    before = _boxes(target, _SURE)
     width, height = (2 * side for side in target.photo.size)
     picture = pictures.encoded(target.photo.resize((width, height), Pictures.Resampling.BICUBIC))
     answer = target.upload(picture, f"the photo at twice its size, {width}×{height}")
     target.check_reply(answer)
     larger = [
         (label, sure, Box(x=2 * box.x, y=2 * box.y, width=2 * box.width, height=2 * box.height))
-        for label, sure, box in before.boxes
+        for label, sure, box in before
     ]
     strongest = max(larger, key=lambda one: one[1])
     _find(answer, strongest, _sight(target, answer).boxes)
@@ -74,12 +70,22 @@ def turned(target: Target) -> str:
         answers[orientation] = answer = target.upload(data, f"the photo in EXIF orientation {orientation}")
         target.check_reply(answer)
     upright = _sight(target, answers[1])
-    if upright == Sight() or not _comparable(upright):
-        raise Skipped("nothing in its reply says where something is: see --photo")
+    if not _comparable(upright):
+        raise Skipped(_NOTHING if shapes.has_boxes(target.service) else "its replies say nothing of places")
     for orientation in [*pictures.TURNED][1:]:
         answer = answers[orientation]
         _compare(answer, upright, _sight(target, answer))
     return "all eight the same"
+
+
+def _boxes(target: Target, least: float = 0.0) -> Sequence[tuple[str, float, Box]]:
+    """Those in the photo of at least this confidence. Raises `Skipped` where there are none."""
+    if not shapes.has_boxes(target.service):
+        raise Skipped("its replies hold no boxes")
+    boxes = [one for one in _sight(target, target.reply).boxes if one[1] >= least]
+    if not boxes:
+        raise Skipped(_NOTHING)
+    return boxes
 
 
 def _comparable(sight: Sight) -> bool:
@@ -131,8 +137,10 @@ def _sight(target: Target, answer: Answer) -> Sight:
             [one for each in predictions for one in each["text_regions"]] if service.name == "ocr" else []
         )
         reply = replies.read(service, {**data, "predictions": [*predictions, *regions]})
-    except (Failed, OffContractError) as exc:
-        raise Skipped(f"its reply cannot be compared: {exc}") from exc
+    except Failed:
+        raise Skipped("its reply is not as promised: see the check `shape`") from None
+    except OffContractError as exc:
+        answer.fail("boxes of text that are boxes", str(exc))
     return Sight(
         boxes=tuple((one.label, one.confidence, one.box) for one in reply.detections if one.box),
         landmarks=tuple(_points(one) for one in predictions) if service.name == "pose" else (),

@@ -57,6 +57,12 @@ def promised(service: Service) -> Promise | None:
     return named or (Promise(each=_DETECTION) if "spatial" in service.service_types else None)
 
 
+def has_boxes(service: Service) -> bool:
+    """Whether its replies may hold boxes; of a service that nothing is promised of, nobody knows."""
+    promise = promised(service)
+    return promise is None or any(one in promise.each for one in (_BBOX, _CORNERS, _REGIONS))
+
+
 def _broken(promise: Promise, data: Mapping[str, Any]) -> Iterator[tuple[str, Field, Any]]:
     yield from _missing("", promise.reply, data)
     for n, prediction in enumerate(data.get("predictions", [])):
@@ -123,6 +129,7 @@ _CONFIDENCE = Field("confidence", "a number from 0 to 1", _within(0, 1))
 _LABEL = Field("label", "text", _filled)
 _EMOJI = Field("emoji", 'text ("" where there is none)', _text)
 _BBOX = Field("bbox", "an object with x, y, width and height, or four numbers", _box)
+_CORNERS = Field("bbox", "[x1, y1, x2, y2]", lambda value: isinstance(value, list) and len(value) == 4)
 _DETECTION = (_LABEL, _CONFIDENCE, _EMOJI, _BBOX)
 _MAPPINGS = Field(
     "emoji_mappings",
@@ -137,6 +144,7 @@ _COLOUR = (
     Field("temperature", "text", _filled),
 )
 _REGION = (Field("text", "text", _text), _CONFIDENCE, _BBOX)
+_REGIONS = Field("text_regions", "a list of text, confidence and bbox", _every(_REGION))
 _LANDMARK = (
     Field("x", "a number from 0 to 1", _within(0, 1)),
     Field("y", "a number from 0 to 1", _within(0, 1)),
@@ -174,7 +182,7 @@ PROMISES: Mapping[str, Promise] = {
             Field("text", "text", _text),
             Field("emoji", "💬", lambda value: value == "💬"),
             Field("has_text", "true or false", _truth),
-            Field("text_regions", "a list of text, confidence and bbox", _every(_REGION)),
+            _REGIONS,
             _MAPPINGS,
         )
     ),
@@ -190,7 +198,7 @@ PROMISES: Mapping[str, Promise] = {
             _LABEL,
             _CONFIDENCE,
             _EMOJI,
-            Field("bbox", "[x1, y1, x2, y2]", lambda value: isinstance(value, list) and len(value) == 4),
+            _CORNERS,
         )
     ),
     "face": Promise(
