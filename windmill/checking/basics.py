@@ -57,7 +57,7 @@ def processing_time(target: Target) -> str:
 def keep_alive(target: Target) -> str:
     """Two photos on one connection."""
     service = target.service
-    body, kind = encode_multipart_formdata({"caption": CAPTION, "file": ("image", target.jpeg)})
+    body, kind = encode_multipart_formdata({"caption": CAPTION, "file": ("image", target.photo.jpeg)})
     sent = f"two photos to {service.endpoint} on one connection"
     with closing(http.client.HTTPConnection(service.host, service.port, timeout=_SECONDS)) as connection:
 
@@ -79,7 +79,7 @@ def older_endpoint(target: Target) -> str:
     """Not needed, but said."""
     if target.service.endpoint != "/v3/analyze":
         raise Skipped(f"only beside /v3/analyze; this endpoint is {target.service.endpoint}")
-    answer = target.upload(target.jpeg, "a photo", "/analyze")
+    answer = target.upload(target.photo.jpeg, "a photo", "/analyze")
     if answer.status != 200:
         return f"/analyze, the older endpoint, answers {answer.status}: fine, unless an older client needs it"
     target.check_reply(answer)
@@ -104,7 +104,7 @@ def by_url(target: Target) -> str:
     """`?url=` of a photo that is served here."""
     if not _here(target.service.host):
         raise Skipped("the service runs elsewhere, and cannot fetch a photo from this machine")
-    with _serving(target.jpeg) as url:
+    with _serving(target.photo.jpeg) as url:
         return target.check_answered(target.get("?url= of a photo on this machine", url=url))
 
 
@@ -119,7 +119,7 @@ def by_file(target: Target) -> str:
     if not _here(target.service.host):
         return target.check_answered(target.get("?file= of no file", file="/no/such/photo.jpg"))
     with tempfile.NamedTemporaryFile(suffix=".jpg") as file:
-        Path(file.name).write_bytes(target.jpeg)
+        Path(file.name).write_bytes(target.photo.jpeg)
         return target.check_answered(target.get("?file= of a photo on this machine", file=file.name))
 
 

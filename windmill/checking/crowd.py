@@ -22,7 +22,7 @@ def at_once(target: Target) -> str:
     """Each client gets a reply, or is told when to come again."""
     with ThreadPoolExecutor(target.clients) as pool:
         what = f"a photo, {target.clients} clients at once"
-        answers = list(pool.map(lambda _: target.upload(target.jpeg, what), range(target.clients)))
+        answers = list(pool.map(lambda _: target.upload(target.photo.jpeg, what), range(target.clients)))
     for answer in answers:
         if answer.status in _BUSY:
             _check_wish(answer)
@@ -42,7 +42,7 @@ def _check_wish(answer: Answer) -> None:
 
 def hung_up(target: Target) -> str:
     """Clients that leave in the middle of an upload, and before the reply; then one that stays."""
-    body, kind = encode_multipart_formdata({"caption": CAPTION, "file": ("image", target.jpeg)})
+    body, kind = encode_multipart_formdata({"caption": CAPTION, "file": ("image", target.photo.jpeg)})
     head = (
         f"POST {target.service.endpoint} HTTP/1.1\r\nHost: {target.service.host}\r\n"
         f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -50,7 +50,7 @@ def hung_up(target: Target) -> str:
     for size in (0, len(body) // 2, len(body)):
         for option in (_ABORT, None):
             _leave(target, head + body[:size], option)
-    answer = target.upload(target.jpeg, "a photo, after six clients that hung up")
+    answer = target.upload(target.photo.jpeg, "a photo, after six clients that hung up")
     if answer.status not in _BUSY:
         target.check_reply(answer)
     return "the next client is answered"

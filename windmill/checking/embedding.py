@@ -14,7 +14,7 @@ _EXPECTED = '{"status": "success", "embedding": [numbers], "dimension": so many}
 
 def embeddings(target: Target) -> str:
     """An image's and a text's have one dimension, are finite, and of length 1."""
-    image = target.form({"file": ("image", target.jpeg)}, "a photo", IMAGE)
+    image = target.form({"file": ("image", target.photo.jpeg)}, "a photo", IMAGE)
     if image.status in (404, 405):
         raise Skipped(f"it has no {IMAGE}; search by meaning would ask there")
     text = target.form({"text": CAPTION}, "field `text`", TEXT)

@@ -28,6 +28,37 @@ TURNED: Mapping[int, Pictures.Transpose | None] = {
 }
 
 
+class Photo:
+    """An upright picture, and the files made of it, each once: many services are asked about them."""
+
+    def __init__(self, picture: Pictures.Image) -> None:
+        self.picture = picture
+        self._files: dict[str, bytes] = {}
+
+    @property
+    def jpeg(self) -> bytes:
+        return self._kept("jpeg", encoded)
+
+    @property
+    def twice(self) -> bytes:
+        """With twice the pixels each way."""
+        size = (2 * self.picture.width, 2 * self.picture.height)
+        return self._kept("twice", lambda picture: encoded(picture.resize(size)))
+
+    def lying(self, orientation: int) -> bytes:
+        """As a camera that was held otherwise would have stored it, with the EXIF tag for it."""
+        return self._kept(f"lying {orientation}", lambda picture: _lying(picture, orientation))
+
+    def odd(self, name: str) -> bytes:
+        """In one of the `ODD` formats."""
+        return self._kept(name, ODD[name][1])
+
+    def _kept(self, name: str, make: Callable[[Pictures.Image], bytes]) -> bytes:
+        if name not in self._files:
+            self._files[name] = make(self.picture)
+        return self._files[name]
+
+
 def drawn() -> Pictures.Image:
     """A road, a stop sign and a person: small detectors, a face detector and an OCR find something in it."""
     picture = Pictures.new("RGB", _SIZE)
@@ -80,8 +111,7 @@ def encoded(picture: Pictures.Image, kind: str = "JPEG", **options: Any) -> byte
     return file.getvalue()
 
 
-def lying(picture: Pictures.Image, orientation: int) -> bytes:
-    """The same picture as a camera that was held otherwise would have stored it, with the EXIF tag for it."""
+def _lying(picture: Pictures.Image, orientation: int) -> bytes:
     exif = Pictures.Exif()
     exif[_ORIENTATION] = orientation
     turn = TURNED[orientation]

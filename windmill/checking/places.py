@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from PIL import Image as Pictures
-
 from windmill.catalog import SCORER
 from windmill.checking import pictures, shapes
 from windmill.checking.calling import Answer, Failed, Skipped
@@ -37,7 +35,7 @@ class Sight:
 
 def inside(target: Target) -> str:
     """No box leaves the picture. Raises `Failed` and `Skipped`."""
-    width, height = target.photo.size
+    width, height = target.photo.picture.size
     boxes = _boxes(target)
     for label, _, box in boxes:
         least, right, low = min(box.x, box.y), box.x + box.width, box.y + box.height
@@ -49,9 +47,7 @@ def inside(target: Target) -> str:
 def scaled(target: Target) -> str:
     """Twice the pixels, twice the box: they count in the image's pixels, not in the model's input's."""
     before = _boxes(target, _SURE)
-    width, height = (2 * side for side in target.photo.size)
-    picture = pictures.encoded(target.photo.resize((width, height), Pictures.Resampling.BICUBIC))
-    answer = target.upload(picture, f"the photo at twice its size, {width}×{height}")
+    answer = target.upload(target.photo.twice, "the photo with twice the pixels each way")
     target.check_reply(answer)
     larger = [
         (label, sure, Box(x=2 * box.x, y=2 * box.y, width=2 * box.width, height=2 * box.height))
@@ -66,7 +62,7 @@ def turned(target: Target) -> str:
     """All eight EXIF orientations are one picture. Raises `Failed` and `Skipped`."""
     answers = {}
     for orientation in pictures.TURNED:
-        data = pictures.lying(target.photo, orientation)
+        data = target.photo.lying(orientation)
         answers[orientation] = answer = target.upload(data, f"the photo in EXIF orientation {orientation}")
         target.check_reply(answer)
     upright = _sight(target, answers[1])

@@ -24,7 +24,7 @@ BAD: Mapping[str, tuple[str, Callable[[Target, str], Answer]]] = {
     "empty-file": ("a file of 0 bytes", lambda target, what: target.upload(b"", what)),
     "wrong-field": (
         "a photo as field `image`",
-        lambda target, what: target.form({"image": ("image", target.jpeg), "caption": CAPTION}, what),
+        lambda target, what: target.form({"image": ("image", target.photo.jpeg), "caption": CAPTION}, what),
     ),
     "not-an-image": (
         "a text as field `file`",
@@ -51,13 +51,15 @@ def bad(name: str, target: Target) -> str:
 
 def truncated(target: Target) -> str:
     """Half a JPEG: some decoders make the best of it."""
-    return target.check_answered(target.upload(target.jpeg[: len(target.jpeg) // 2], "half a JPEG"))
+    return target.check_answered(
+        target.upload(target.photo.jpeg[: len(target.photo.jpeg) // 2], "half a JPEG")
+    )
 
 
 def odd(name: str, target: Target) -> str:
     """Answered or refused, but not with a failure."""
-    what, make = pictures.ODD[name]
-    return target.check_answered(target.upload(make(target.photo), what))
+    what, _ = pictures.ODD[name]
+    return target.check_answered(target.upload(target.photo.odd(name), what))
 
 
 def many_bytes(target: Target) -> str:
@@ -77,7 +79,7 @@ def no_caption(target: Target) -> str:
     """What a scorer is asked without saying of which caption."""
     if target.service.name != SCORER:
         raise Skipped(f"only {SCORER} takes a caption")
-    check_refused(target.form({"file": ("image", target.jpeg)}, "a photo without a caption"))
+    check_refused(target.form({"file": ("image", target.photo.jpeg)}, "a photo without a caption"))
     return "refused"
 
 

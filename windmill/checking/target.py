@@ -8,12 +8,11 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
 
-from PIL import Image as Pictures
 from urllib3.filepost import encode_multipart_formdata
 
 from windmill.catalog import SCORER, Service
-from windmill.checking import pictures
 from windmill.checking.calling import Answer, Caller, Failed, Request, Skipped
+from windmill.checking.pictures import Photo
 from windmill.core import replies
 from windmill.errors import BadReply, ServiceRejected
 
@@ -27,21 +26,17 @@ _ERROR = (
 
 @dataclass(frozen=True, kw_only=True)  # without slots: what is asked once is kept
 class Target:
-    """A service, how to call it, an upright photo to call it with, and how many clients a crowd is."""
+    """A service, how to call it, a photo to call it with, and how many clients a crowd is."""
 
     service: Service
     call: Caller
-    photo: Pictures.Image
+    photo: Photo
     clients: int = 32
-
-    @cached_property
-    def jpeg(self) -> bytes:
-        return pictures.encoded(self.photo)
 
     @cached_property
     def seen(self) -> Answer:
         """The answer about the photo, whatever it is. Raises `Failed` when there is none."""
-        return self.upload(self.jpeg, "a photo")
+        return self.upload(self.photo.jpeg, "a photo")
 
     @property
     def reply(self) -> Answer:

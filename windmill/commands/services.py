@@ -11,12 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from PIL import Image as Pictures
-
 from windmill import catalog
 from windmill.catalog import BOX_WORKERS, BUILT_IN, MERGER, VOTER, Service
 from windmill.checking import pictures, table
 from windmill.checking.calling import Gone, HttpCaller
+from windmill.checking.pictures import Photo
 from windmill.checking.table import FAILED, Result
 from windmill.checking.target import Target
 from windmill.commands.produce import count_of
@@ -122,14 +121,14 @@ def _service(url: str, entry: Service) -> Service:
     return replace(entry, host=host, port=port, endpoint=endpoint)
 
 
-def _photo(path: Path | None, settings: Settings) -> Pictures.Image:
+def _photo(path: Path | None, settings: Settings) -> Photo:
     """Upright, in RGB, and not large. Raises `ImageError`."""
     if path is None:
-        return pictures.drawn()
+        return Photo(pictures.drawn())
     data = read_file(path, int(settings.max_image_mb * 1_000_000))
     photo = ImageFiles(settings).decode(str(path), data)
     photo.thumbnail((_LARGEST_PHOTO, _LARGEST_PHOTO))
-    return photo
+    return Photo(photo)
 
 
 def _told(result: Result) -> str:

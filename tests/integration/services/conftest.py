@@ -16,6 +16,7 @@ from windmill.checking.target import Target
 from windmill.services import registry, weights
 
 FETCHING = 300.0  # seconds: the first run fetches the models
+PHOTO = pictures.Photo(pictures.drawn())
 PACKAGES = ("npm", "pypi")
 
 
@@ -32,7 +33,7 @@ class Served:
         entry = replace(catalog.facts(name), host="127.0.0.1", port=self.ports[name])
         self.ready(name, entry)
         call = HttpCaller(entry, timeout=timeout, most=2**25, clients=clients)
-        return Target(service=entry, call=call, photo=pictures.drawn(), clients=clients)
+        return Target(service=entry, call=call, photo=PHOTO, clients=clients)
 
     def port(self, name):
         return self.target(name).service.port
@@ -40,7 +41,7 @@ class Served:
     def ready(self, name, entry):
         if name not in self.asked:
             call = HttpCaller(entry, timeout=FETCHING, most=2**25, clients=1)
-            answer = Target(service=entry, call=call, photo=pictures.drawn()).seen
+            answer = Target(service=entry, call=call, photo=PHOTO).seen
             self.asked[name] = (answer.status, str(answer))
         status, said = self.asked[name]
         if status == 503 and not is_packaged(name):

@@ -71,7 +71,7 @@ def test_a_failed_check_says_what_was_sent_and_what_becomes_of_it(served, capsys
 
 def test_a_program_reads_the_same(served, capsys, tmp_path):
     photo = tmp_path / "photo.jpg"
-    photo.write_bytes(served.target("face").jpeg)
+    photo.write_bytes(served.target("face").photo.jpeg)
     url = f"http://127.0.0.1:{served.port('face')}/analyze"
     words = (url, "--as", "clip", "--json", "--photo", str(photo), "--only", "shape")
     status, out, _ = check_command(*words, capsys=capsys)

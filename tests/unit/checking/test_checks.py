@@ -100,7 +100,7 @@ def error(status, message):
 
 @pytest.fixture(scope="module")
 def photo():
-    return pictures.drawn().resize((320, 240))
+    return pictures.Photo(pictures.drawn().resize((320, 240)))
 
 
 def target(service, photo, clients=3):
@@ -230,7 +230,7 @@ def test_a_full_service_may_say_when_to_come_again(wish, photo):
 
 
 def test_what_sees_nothing_is_skipped_where_boxes_count(photo):
-    blind = target(Service(), photo.crop((0, 0, 40, 30)))
+    blind = target(Service(), pictures.Photo(photo.picture.crop((0, 0, 40, 30))))
     for name in ("shape", "boxes-inside", "boxes-scale", "orientation"):
         result = table.made(CHECKS[name], blind)
         assert result.outcome == table.SKIPPED

@@ -25,12 +25,12 @@ FACTS = {
 
 @pytest.fixture(scope="module")
 def photo():
-    return pictures.drawn()
+    return pictures.Photo(pictures.drawn())
 
 
 @pytest.mark.parametrize("name", pictures.ODD)
 def test_an_odd_picture_is_odd_in_its_way(name, photo):
-    with Pictures.open(io.BytesIO(pictures.ODD[name][1](photo))) as picture:
+    with Pictures.open(io.BytesIO(photo.odd(name))) as picture:
         picture.load()
         assert (picture.format, picture.mode) == FACTS[name]
         if name == "animated-gif":
@@ -41,10 +41,10 @@ def test_an_odd_picture_is_odd_in_its_way(name, photo):
 
 @pytest.mark.parametrize("orientation", pictures.TURNED)
 def test_a_lying_picture_stands_up_again(orientation, photo):
-    with Pictures.open(io.BytesIO(pictures.lying(photo, orientation))) as picture:
+    with Pictures.open(io.BytesIO(photo.lying(orientation))) as picture:
         assert picture.getexif()[0x0112] == orientation
         upright = np.asarray(ImageOps.exif_transpose(picture), np.int16)
-    assert np.abs(upright - np.asarray(photo, np.int16)).mean() < 2
+    assert np.abs(upright - np.asarray(photo.picture, np.int16)).mean() < 2
 
 
 def test_too_many_pixels_are_in_a_small_file():
