@@ -40,10 +40,10 @@ _LOOK = 0.2  # seconds between looks at the progress
 
 HELP = """\
 Runs everything on a folder of photos: a PostgreSQL of its own (database and broker), the reference services
-that need nothing brought (three object detectors, a classifier, faces, poses, text, nudity, colours, metadata,
-labels to search by; a captioner and CLIP once `windmill models pull blip clip` brought them) and the
-pipeline's workers, as children of this one command; all of them end with it. No server to install, no root,
-no GPU.
+that need nothing brought (three object detectors, a classifier, faces, poses, text, nudity, colours,
+metadata, labels to search by; a captioner and CLIP once `windmill models pull blip clip` brought them) and
+the pipeline's workers, as children of this one command; all of them end with it. No server to install, no
+root, no GPU.
 
   windmill run ~/Photos/2024                    results in ./windmill-data
   windmill run ~/Photos/2024 --json > found.json
