@@ -115,10 +115,17 @@ class OneAnswer:
 
     def serve(self):
         with self.listening.accept()[0] as connection:
-            connection.recv(65536)
+            read_form(connection)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
             connection.recv(65536)
             self.listening.close()
+
+
+def read_form(connection):
+    """Reads a request to its end, which may come apart from its head."""
+    held = b""
+    while not held.endswith(b"--\r\n"):
+        held += connection.recv(65536)
 
 
 def test_a_service_that_dies_of_a_picture_on_a_kept_connection_broke_off():
