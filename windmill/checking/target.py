@@ -24,12 +24,13 @@ _ERROR = f"a status of 4xx with {_SHAPE}"
 
 @dataclass(frozen=True, kw_only=True)  # without slots: what is asked once is kept
 class Target:
-    """A service, how to call it, a photo to call it with, and how many clients a crowd is."""
+    """A service, how to call it, a photo to call it with, how many clients a crowd is, and its patience."""
 
     service: Service
     call: Caller
     photo: Photo
     clients: int = 32
+    timeout: float = 60.0  # seconds for one call
 
     @cached_property
     def seen(self) -> Answer:
