@@ -26,6 +26,7 @@ SERVICES: Mapping[str, Entry] = {
     "colors": Entry("colors"),
     "metadata": Entry("metadata"),
     "face": Entry("face", ("face",)),
+    "pose": Entry("blazepose", ("pose",)),
     "nsfw2": Entry("nsfw", ("nsfw2",)),
     "nanodet": Entry("nanodet", ("nanodet",)),
     "ssdlite": Entry("ssdlite", ("ssdlite",)),
