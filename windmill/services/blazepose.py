@@ -23,6 +23,7 @@ _LONGEST = 640  # pixels; larger photos are reduced first
 _DETECTED, _LOOKED_AT = 224, 256  # pixels a side that the two networks see
 _STRIDES = ((8, 2), (16, 2), (32, 6))  # of the detector's cells, and the anchors in each
 _FOUND, _OVERLAP, _PRESENT = 0.5, 0.3, 0.5
+_VISIBLE = 0.5
 _ENLARGED = 1.25  # a person's square, beyond the circle that the detector draws around the body
 _MOST = 10  # people
 
@@ -74,7 +75,10 @@ class BlazePose(Task[Photo, Pixels, list[Person]]):
         whole = square((width / 2, height / 2), side, 0.0, _DETECTED)
         seen = _cut(pixels, whole, _DETECTED).astype(np.float32) / 127.5 - 1
         (raw,) = self._detector.run(None, {"input": seen[None]})
-        people = [self._person(pixels, center, top) for center, top in found(raw[0], cv2.invertAffineTransform(whole))]
+        people = [
+            self._person(pixels, center, top)
+            for center, top in found(raw[0], cv2.invertAffineTransform(whole))
+        ]
         return sorted((one for one in people if one.presence > _PRESENT), key=lambda one: -one.presence)
 
     def _person(self, pixels: Pixels, center: Floats, top: Floats) -> Person:
@@ -151,4 +155,4 @@ def _prediction(person: Person, photo: Pixels) -> Prediction:
         name: Point(x=float(x), y=float(y), z=float(z), visibility=float(seen))
         for name, (x, y, z, seen) in zip(NAMES, person.points, strict=True)
     }
-    return body.prediction(points, photo.shape[1], photo.shape[0], person.presence)
+    return body.prediction(points, photo.shape[1], photo.shape[0], presence=person.presence, visible=_VISIBLE)

@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from windmill.services.base import Prediction
 
-_VISIBLE = 0.5  # points below count for no angle
-
 # Each angle is at the middle one of three points.
 _JOINTS = {
     f"{side}_{joint}": tuple(f"{side}_{name}" for name in points)
@@ -35,22 +33,27 @@ class Point:
     z: float | None = None
 
 
-def prediction(points: Mapping[str, Point], width: int, height: int, presence: float) -> Prediction:
-    """A person on a photo of this size, as docs/service-api.md says."""
+def prediction(
+    points: Mapping[str, Point], width: int, height: int, *, presence: float, visible: float
+) -> Prediction:
+    """A person on a photo of this size, as docs/service-api.md says.
+
+    `visible`: what a point's visibility must be for its angles to be told.
+    """
     return {
         "landmarks": {name: _landmark(point, width, height) for name, point in points.items()},
-        "pose_analysis": {"joint_angles": joint_angles(points)},
+        "pose_analysis": {"joint_angles": joint_angles(points, visible)},
         "confidence": round(min(1.0, presence), 4),
     }
 
 
-def joint_angles(points: Mapping[str, Point]) -> dict[str, float]:
+def joint_angles(points: Mapping[str, Point], visible: float) -> dict[str, float]:
     """Degrees from 0 (folded) to 180 (stretched), as the picture shows them; only where all three points
     are visible."""
     angles = {}
     for joint, names in _JOINTS.items():
         first, middle, last = (points[name] for name in names)
-        if min(first.visibility, middle.visibility, last.visibility) >= _VISIBLE:
+        if min(first.visibility, middle.visibility, last.visibility) >= visible:
             angles[joint] = round(_angle(first, middle, last), 1)
     return angles
 

@@ -27,6 +27,8 @@ SERVICES: Mapping[str, Entry] = {
     "metadata": Entry("metadata"),
     "face": Entry("face", ("face",)),
     "pose": Entry("blazepose", ("pose",)),
+    "movenet": Entry("movenet", ("movenet",)),
+    "ocr": Entry("ocr", ("ocr",)),
     "nsfw2": Entry("nsfw", ("nsfw2",)),
     "nanodet": Entry("nanodet", ("nanodet",)),
     "ssdlite": Entry("ssdlite", ("ssdlite",)),

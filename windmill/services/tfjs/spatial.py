@@ -108,7 +108,9 @@ def _resize_bilinear(context: Context, node: Node) -> str:
 
 def _depth_to_space(context: Context, node: Node) -> str:
     picture = _nchw(context, context.tensor(node.inputs[0]))
-    return _nhwc(context, context.add("DepthToSpace", [picture], blocksize=node.get("block_size"), mode="DCR"))
+    return _nhwc(
+        context, context.add("DepthToSpace", [picture], blocksize=node.get("block_size"), mode="DCR")
+    )
 
 
 SPATIAL: Mapping[str, Operator] = {
