@@ -15,7 +15,7 @@ ENVIRONMENT = {
     "windmill/lifeline.py",  # the pipe to the parent: no setting
     "windmill/decoding/pool.py",  # hands a little of ours on to decoders
     "windmill/children.py",  # hands ours on to children
-    "windmill/services/weights.py",  # the cache: the services stand beside the pipeline and its settings
+    "windmill/services/weights/cache.py",  # the services stand beside the pipeline and its settings
 }
 # Where an error of any class is caught, and why.
 BROAD = {

@@ -124,6 +124,6 @@ def _list() -> int:
     known = weights.manifest()
     for name in registry.SERVICES:
         source = known.get(name)
-        origin = f"{source.package} {source.version}, {source.licence}" if source else "no weights"
+        origin = f"{source.origin}, {source.licence}" if source else "no weights"
         sys.stdout.write(f"{name:<10} {registry.port(name)}  {origin}\n")
     return 0

@@ -41,8 +41,7 @@ class YuNet(Task[Photo, Reduced, Faces]):
 
     def __init__(self, weights: Weights) -> None:
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # else it warns of what nobody set
-        path = weights.folder / next(iter(weights.files))
-        self._detector = cv2.FaceDetectorYN.create(str(path), "", (320, 320), _THRESHOLD)
+        self._detector = cv2.FaceDetectorYN.create(str(weights.path()), "", (320, 320), _THRESHOLD)
 
     def preprocess(self, asked: Photo) -> Reduced:
         pixels, scale = within(asked.pixels, _LONGEST)
