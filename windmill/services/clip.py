@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from windmill.services import clip_model, coco
+from windmill.services import class_names, clip_model, emoji
 from windmill.services.base import ANALYZE, EMBED_IMAGE, EMBED_TEXT, Model, Photo, Reply, Task
 from windmill.services.clip_model import Clip, Floats
 from windmill.services.weights import Weights
@@ -30,10 +30,10 @@ def load(weights: Weights) -> Model:
 
 
 @cache
-def labels() -> tuple[tuple[str, str], ...]:
-    """(label, emoji) of what a photo as a whole may be of: COCO's objects, and places and occasions."""
-    rows = files("windmill.services").joinpath("scenes.tsv").read_text("utf-8").splitlines()
-    return *coco.classes(), *((label, emoji) for label, emoji in (row.split("\t") for row in rows))
+def labels() -> tuple[str, ...]:
+    """What a photo as a whole may be of: COCO's objects, and `scenes.tsv` (places, occasions and more things)."""
+    scenes = files("windmill.services").joinpath("scenes.tsv").read_text("utf-8").splitlines()
+    return *class_names.of("coco"), *scenes
 
 
 def embedded(vector: Floats) -> Reply:
@@ -82,7 +82,7 @@ class Labels(EmbedImage):
 
     def __init__(self, clip: Clip) -> None:
         super().__init__(clip)
-        prompts = [_PROMPT.format(label) for label, _ in labels()]
+        prompts = [_PROMPT.format(label) for label in labels()]
         parts = [clip.texts(prompts[n : n + _TEXTS]) for n in range(0, len(prompts), _TEXTS)]
         self._texts = np.concatenate(parts)
 
@@ -100,5 +100,5 @@ def softmax(logits: Floats) -> Floats:
 
 
 def _label(number: int, chance: float) -> Reply:
-    label, emoji = labels()[number]
-    return {"label": label, "confidence": round(chance, 4), "emoji": emoji}
+    label = labels()[number]
+    return {"label": label, "confidence": round(chance, 4), "emoji": emoji.of(label)}

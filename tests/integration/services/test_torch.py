@@ -80,7 +80,7 @@ def test_a_photo_of_any_shape_gets_an_answer(model, captioner, shape):
 
 
 def test_whole_images_get_the_labels_whose_text_is_nearest(model):
-    texts = {label: embedding(model, EMBED_TEXT, f"a photo of a {label}") for label, _ in clip.labels()}
+    texts = {label: embedding(model, EMBED_TEXT, f"a photo of a {label}") for label in clip.labels()}
     cosines = {label: embedding(model, EMBED_IMAGE, PHOTOS[0]) @ text for label, text in texts.items()}
     reply = model.tasks[ANALYZE].alone(PHOTOS[0])
     model.tasks[ANALYZE]._clip.scale, before = 1000.0, model.tasks[ANALYZE]._clip.scale
