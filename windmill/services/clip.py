@@ -31,7 +31,7 @@ def load(weights: Weights) -> Model:
 
 @cache
 def labels() -> tuple[str, ...]:
-    """What a photo as a whole may be of: COCO's objects, and `scenes.tsv` (places, occasions, more things)."""
+    """What a photo as a whole may be of: COCO's objects, and `scenes.tsv` (places, occasions, things)."""
     scenes = files("windmill.services").joinpath("scenes.tsv").read_text("utf-8").splitlines()
     return *class_names.of("coco"), *scenes
 

@@ -94,14 +94,10 @@ def of_npm(manifest, files, monkeypatch):
 
 def publish(files, content, digest=None):
     packed = tarball(content)
-<<<<<<< HEAD
     about = {
         "tarball": f"{files.url}/small.tgz",
         "shasum": digest or hashlib.sha1(packed, usedforsecurity=False).hexdigest(),
     }
-=======
-    about = {"tarball": f"{files.url}/small.tgz", "shasum": digest or hashlib.new("sha1", packed).hexdigest()}  # noqa: S324 -- what npm says
->>>>>>> main
     files.content = {
         "/@us%2Fsmall/1.0": json.dumps({"dist": about}).encode(),
         "/small.tgz": packed,
@@ -456,15 +452,10 @@ def test_only_what_no_registry_has_comes_without_a_hash():
         assert entry.source.kind != "url" or len(entry.files) == 1
 
 
-<<<<<<< HEAD
 def test_every_service_has_a_port_and_its_weights_an_entry():
     assert all(registry.port(name) for name in registry.SERVICES)
     needed = {one for service in registry.SERVICES.values() for one in service.weights}
     assert needed <= set(weights.manifest())
-=======
-def test_every_model_has_a_port():
-    assert all(registry.port(name) for name in registry.SERVICES)
->>>>>>> main
 
 
 def test_the_90_numbers_of_tensorflow_lead_to_the_80_classes():
