@@ -32,6 +32,7 @@ SERVICES: Mapping[str, Entry] = {
     "ssdlite": Entry("ssdlite", ("ssdlite",)),
     "centernet": Entry("centernet", ("centernet",)),
     "blip": Entry("blip", ("blip",)),
+    "ollama": Entry("ollama"),
     "clip": Entry("clip", ("clip",), _EMBEDS),
     "caption_score": Entry("caption_score", ("clip",), {SCORE: Captioned}),
 }
