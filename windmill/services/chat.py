@@ -26,7 +26,8 @@ _LATER = frozenset({408, 425, 429})  # beside what begins with 5
 _CHUNK = 1 << 14
 _THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
 _REFUSAL = re.compile(
-    r"(i'm|i am) (very )?(sorry|unable|not able)|i (can't|cannot|won't) (\w+ )?(assist|help|describe|provide|comply)",
+    r"(i'm|i am) (very )?(sorry|unable|not able)"
+    r"|i (can't|cannot|won't) (\w+ )?(assist|help|describe|provide|comply)",
     re.IGNORECASE,
 )
 _WRONG = {401: "VISION_KEY", 403: "VISION_KEY", 404: "VISION_MODEL or VISION_URL"}

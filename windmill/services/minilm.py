@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2: texts as vectors (Wang et al. 2020, arXiv:2002.10957; trained by sentence-transformers)."""
+"""all-MiniLM-L6-v2 of sentence-transformers: texts as vectors (Wang et al. 2020, arXiv:2002.10957)."""
 
 from __future__ import annotations
 

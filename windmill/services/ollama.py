@@ -1,5 +1,5 @@
-"""Descriptions by a vision model that somebody else serves: any endpoint with OpenAI's chat completions (Ollama,
-llama.cpp, vLLM, LM Studio, OpenAI)."""
+"""Descriptions by a vision model that somebody else serves: any endpoint with OpenAI's chat completions
+(Ollama, llama.cpp, vLLM, LM Studio, OpenAI)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import cv2
 import numpy as np
@@ -15,7 +14,7 @@ import numpy as np
 from windmill import settings
 from windmill.errors import ConfigError, WindmillError
 from windmill.services import emoji
-from windmill.services.base import Info, Model, Photo, Reply, Task, analyzer
+from windmill.services.base import ANALYZE, Info, Model, Photo, Reply, Task
 from windmill.services.chat import Chat
 from windmill.services.resizing import within
 from windmill.settings import Settings
@@ -25,11 +24,12 @@ _QUALITY = 90
 
 
 def load() -> Model:
-    """What the settings VISION_* name. Raises `ConfigError`, `UpstreamError`."""
-    return _model(settings.load())
+    """What the settings VISION_* name; see `described_by`."""
+    return described_by(settings.load())
 
 
-def _model(chosen: Settings) -> Model:
+def described_by(chosen: Settings) -> Model:
+    """The model that these settings name. Raises `ConfigError`, `UpstreamError`."""
     if not chosen.vision_model:
         raise ConfigError(f"VISION_MODEL: not set; name a vision model that {chosen.vision_url} has")
     chat = Chat(chosen.vision_url, chosen.vision_key, chosen.request_timeout)
@@ -38,7 +38,11 @@ def _model(chosen: Settings) -> Model:
     version = f"{made} prompt {prompt}".strip()
     info = Info(framework="OpenAI API", name=chosen.vision_model, version=version)
     task = Describe(chat, chosen.vision_model, chosen.vision_prompt)
-    return Model(info=info, tasks=analyzer(info, task).tasks, check=partial(chat.made, chosen.vision_model))
+
+    def check() -> None:
+        chat.made(chosen.vision_model)
+
+    return Model(info=info, tasks={ANALYZE: task}, check=check)
 
 
 class Describe(Task[Photo, str, str | WindmillError]):

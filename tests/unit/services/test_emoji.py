@@ -49,6 +49,12 @@ def test_emoji_are_fully_qualified_and_old_enough_for_everyones_font(table):
             assert known["E"] <= 15, name
 
 
+def test_what_a_vote_makes_of_an_emoji_is_the_emoji_of_something():
+    tables = [symbols for table in ("emoji.tsv", "emoji_words.tsv") for _, symbols in entries(table)]
+    known = {symbol for symbols in tables for symbol in symbols}
+    assert {normalise(symbol) for symbol in known} <= {symbol.replace("\ufe0f", "") for symbol in known}
+
+
 def test_only_people_are_counted_as_people():
     counted = {name for name, symbols in entries("emoji.tsv") if PERSON in map(normalise, symbols)}
     assert counted == PEOPLE

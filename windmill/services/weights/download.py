@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError, SSLError
@@ -40,7 +40,7 @@ _PASSES = (408, 425, 429)  # and all from 500: ask again
 
 
 class DownloadError(ConfigError):
-    """A file cannot be had; `refused`: its server does not know us (401, 403, 407, or its certificate)."""
+    """A file cannot be had; `refused`: not by us (401, 403, 407, a certificate, or nothing came at all)."""
 
     def __init__(self, message: str, *, refused: bool = False) -> None:
         super().__init__(message)
@@ -187,7 +187,7 @@ def _complete(wanted: Wanted, part: _Part) -> None:
                 failures = 1 if part.size > most else failures + 1
                 most = max(most, part.size)
                 if failures >= _TRIES:
-                    raise DownloadError(f"{wanted.url}: {exc}") from exc
+                    raise DownloadError(f"{wanted.url}: {exc}", refused=most == 0) from exc
                 pause = _PAUSE * 2 ** (failures - 1)
                 log.warning("%s: %s; again in %.0f s", wanted.name, exc, pause)
                 time.sleep(pause)
@@ -225,7 +225,7 @@ def _agreed(wanted: Wanted, part: _Part, about: _About | None, reply: urllib3.Ba
     if reply.status == 206 and about:
         match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", reply.headers.get("Content-Range", ""))
         same = match and int(match[1]) == part.size and match[2] in ("*", str(about.total))
-        if same and etag in (None, about.etag):
+        if same and (about.etag is None or etag in (None, about.etag)):
             return about.total
     if reply.status != 200:
         part.clear()  # another file by now, or a range that makes no sense
@@ -280,7 +280,7 @@ def _pool(url: str) -> urllib3.PoolManager:
     if proxy is None or urllib.request.proxy_bypass(address.hostname or ""):
         return urllib3.PoolManager()
     auth = urlsplit(proxy)
-    known = f"{auth.username}:{auth.password}" if auth.username else None
+    known = f"{unquote(auth.username)}:{unquote(auth.password or '')}" if auth.username else None
     return urllib3.ProxyManager(proxy, proxy_headers=urllib3.make_headers(proxy_basic_auth=known))
 
 

@@ -1,8 +1,8 @@
 """Packages of npm and PyPI: where a package's file is, and what is taken out of it. Nothing in it is run.
 
 The registries' own clients say where the file is, so that a mirror that is set up for them holds here, too;
-where a client is missing, the public registry says it. A server that does not know us (a mirror with a
-password, a certificate of the company's own) is left to the client, which knows more, but begins anew.
+where a client is missing, the public registry says it. A server that refuses us (a mirror with a password, a
+certificate or proxy that only the client knows) is left to the client, which begins anew if it breaks off.
 """
 
 from __future__ import annotations

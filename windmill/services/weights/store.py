@@ -106,8 +106,8 @@ def add(name: str, path: Path) -> Weights:
     if path.resolve().is_relative_to(folder.resolve()):
         raise ConfigError(f"{name}: {path} lies in the cache already")
     with locked(told.folder), disk():
-        if told.source.kind == "file":  # what there was may have other names
-            shutil.rmtree(folder, ignore_errors=True)
+        if told.source.kind == "file" and folder.exists():  # what there was may have other names
+            shutil.rmtree(folder)
         cache.forget(folder)
         for one, source in sources.items():
             with source.open("rb") as stream:
