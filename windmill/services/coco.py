@@ -1,17 +1,17 @@
-"""The 80 classes of COCO with their emoji, and detections as replies hold them."""
+"""The numbers of COCO's 80 classes, and detections of them as replies hold them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from windmill.services import class_names, emoji
 from windmill.services.base import Photo, Prediction
 from windmill.services.resizing import resized
 
@@ -19,13 +19,6 @@ Floats = npt.NDArray[np.float32]
 
 # Numbers of the 90 that the TensorFlow object detection API counts, which COCO left empty.
 _GAPS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
-
-
-@cache
-def classes() -> tuple[tuple[str, str], ...]:
-    """(label, emoji) of the 80 classes, in COCO's order."""
-    rows = files("windmill.services").joinpath("coco.tsv").read_text("utf-8").splitlines()
-    return tuple((label, emoji) for label, emoji in (row.split("\t") for row in rows))
 
 
 @cache
@@ -78,10 +71,10 @@ def _prediction(
     x1, y1, x2, y2 = (
         int(min(max(round(float(v)), 0), most)) for v, most in zip(corners, limits, strict=True)
     )
-    label, emoji = classes()[index]
+    label = class_names.of("coco")[index]
     return {
         "label": label,
         "confidence": round(min(1.0, score), 4),
-        "emoji": emoji,
+        "emoji": emoji.of(label),
         "bbox": {"x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1},
     }
