@@ -52,11 +52,6 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         return _list()
     ports = _ports(args.names, args.port)
-    if args.fetch:
-        for name in ports:
-            registry.load(name)
-        sys.stdout.write(f"weights are in {weights.cache_folder()}\n")
-        return 0
     limits = Limits(waiting=args.queue, idle=args.unload_after)
     server.serve(
         Serving(ports=ports, host=args.host, limits=limits, lazy=args.lazy, file_root=args.file_root)

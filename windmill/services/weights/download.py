@@ -287,7 +287,8 @@ def _pool(url: str) -> urllib3.PoolManager:
 def _reason(exc: Exception) -> str:
     """The cause under urllib3's wrappings, without its pool's name."""
     cause = getattr(exc, "reason", None) or exc
-    return re.sub(r"^<?\w+(Pool|Connection)\(.*?\)>?: ", "", str(cause))
+    said = cause.args[0] if len(cause.args) == 2 and isinstance(cause.args[0], str) else str(cause)
+    return re.sub(r"^<?\w+(Pool|Connection)\(.*?\)>?: ", "", said)
 
 
 def _check_room(part: _Part, total: int | None) -> None:

@@ -97,25 +97,37 @@ def given(name: str, path: Path) -> Weights:
 def add(name: str, path: Path) -> Weights:
     """Copies a user's own file or folder into the cache, in place of what the manifest would fetch.
 
-    Raises `ConfigError`, also when the manifest knows the hash of what should be there.
+    Raises `ConfigError`: no such model, its files are not there, or they are not those whose hashes the
+    manifest knows.
     """
     told = entry(name)
-    path = path.expanduser()
-    if not path.exists():
-        raise ConfigError(f"{name}: {path}: no such file or folder")
-    sources = {one: path / one for one in cache.listed(path)} if path.is_dir() else {path.name: path}
-    missing = [pattern for pattern in told.files if not matching(pattern, list(sources))]
-    if missing:
-        raise ConfigError(f"{name}: {path} holds no {', '.join(missing)}")
+    sources = _sources(told, path.expanduser())
+    folder = _folder(told)
     with locked(told.folder), disk():
-        if told.source.kind == "file":  # one user's file at a time
-            shutil.rmtree(_folder(told), ignore_errors=True)
-        cache.forget(_folder(told))
-        for pattern in told.files:
-            for one in matching(pattern, list(sources)):
-                with sources[one].open("rb") as stream:
-                    cache.put(_folder(told) / one, stream)
+        if told.source.kind == "file":  # what there was may have other names
+            shutil.rmtree(folder, ignore_errors=True)
+        cache.forget(folder)
+        for one, source in sources.items():
+            with source.open("rb") as stream:
+                cache.put(folder / one, stream)
     return _checked(told)
+
+
+def _sources(told: Entry, path: Path) -> Mapping[str, Path]:
+    """Path in the cache → the user's file for it."""
+    if not path.exists():
+        raise ConfigError(f"{told.name}: {path}: no such file or folder")
+    offered = {one: path / one for one in cache.listed(path)} if path.is_dir() else {path.name: path}
+    taken: dict[str, Path] = {}
+    for pattern, about in told.files.items():
+        found = matching(pattern, list(offered))
+        if not found:
+            raise ConfigError(f"{told.name}: {path} holds no {pattern}")
+        for one in found:
+            if problem := _mismatch(offered[one], about):
+                raise ConfigError(f"{told.name}: {offered[one]}: {problem}")
+            taken[one] = offered[one]
+    return taken
 
 
 def derived(name: str, recipe: str, make: Callable[[Weights], bytes]) -> Path:
