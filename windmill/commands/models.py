@@ -96,7 +96,7 @@ def _about(one: Entry) -> dict[str, object]:
 
 
 def _services(one: Entry) -> list[str]:
-    return [name for name in one.services or (one.name,) if name in registry.SERVICES]
+    return [name for name, service in registry.SERVICES.items() if one.name in service.weights]
 
 
 def _pull(names: list[str], as_json: bool) -> int:

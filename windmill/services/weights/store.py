@@ -101,8 +101,10 @@ def add(name: str, path: Path) -> Weights:
     manifest knows.
     """
     told = entry(name)
-    sources = _sources(told, path.expanduser())
     folder = _folder(told)
+    sources = _sources(told, path.expanduser())
+    if path.resolve().is_relative_to(folder.resolve()):
+        raise ConfigError(f"{name}: {path} lies in the cache already")
     with locked(told.folder), disk():
         if told.source.kind == "file":  # what there was may have other names
             shutil.rmtree(folder, ignore_errors=True)
@@ -122,7 +124,7 @@ def _sources(told: Entry, path: Path) -> Mapping[str, Path]:
     for pattern, about in told.files.items():
         found = matching(pattern, list(offered))
         if not found:
-            raise ConfigError(f"{told.name}: {path} holds no {pattern}")
+            raise ConfigError(f"{told.name}: {path} is not, and holds no, {pattern.replace('|', ' or ')}")
         for one in found:
             if problem := _mismatch(offered[one], about):
                 raise ConfigError(f"{told.name}: {offered[one]}: {problem}")
