@@ -29,6 +29,12 @@ SERVICES: Mapping[str, Entry] = {
     "nanodet": Entry("nanodet", ("nanodet",)),
     "ssdlite": Entry("ssdlite", ("ssdlite",)),
     "centernet": Entry("centernet", ("centernet",)),
+    "yolov8": Entry("yolo", ("yolov8",)),
+    "yolo_365": Entry("yolo", ("yolo_365",)),
+    "yolo_oi7": Entry("yolo", ("yolo_oi7",)),
+    "rtdetr": Entry("rtdetr", ("rtdetr",)),
+    "detectron2": Entry("detectron2", ("detectron2",)),
+    "nudenet": Entry("nudenet", ("nudenet",)),
 }
 
 
