@@ -61,7 +61,7 @@ def _libraries(path: Path) -> tuple[Any, Any]:
         return importlib.import_module("torch"), importlib.import_module("ultralytics.nn.tasks")
     except ModuleNotFoundError as exc:
         raise ConfigError(
-            f"{path}: a .pt needs {exc.name}: pip install 'windmill-images[ultralytics]' (AGPL-3.0); or export"
+            f"{path}: .pt needs {exc.name}: pip install 'windmill-images[ultralytics]' (AGPL-3.0), or export"
             f" it where that is: yolo export model={path.name} format=onnx; the export runs without PyTorch"
         ) from exc
     finally:

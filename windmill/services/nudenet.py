@@ -1,4 +1,4 @@
-"""NudeNet (Bedapudi Praneeth): parts of bare bodies as boxes. AGPL-3.0: the user brings the file (320n.onnx)."""
+"""NudeNet: parts of bare bodies as boxes. Its file, 320n.onnx, is AGPL-3.0, so the user brings it."""
 
 from __future__ import annotations
 

@@ -46,18 +46,14 @@ def _layout(seen: Opened, classes: int) -> tuple[_Decode, float | None]:
     match seen.shapes[0]:
         case (_, 6):
             return end_to_end, None
-        case (values, n) if values < n and _fits(values - 4, classes, seen):
+        case (values, n) if values == 4 + classes or (4 + classes < values < n and seen.network.names):
             return partial(columns, classes=classes), _OVERLAP
-        case (_, values) if _fits(values - 5, classes, seen):
+        case (_, values) if values == 5 + classes:
             return partial(rows, classes=classes), _OVERLAP
     raise ConfigError(
         f"{seen.file}: answers {seen.shapes[0]}: expected ({4 + classes}, n) or (n, 6), as YOLO does with"
         f" {classes} classes; is it a detector, and does it name its classes (an export by ultralytics does)?"
     )
-
-
-def _fits(values: int, classes: int, seen: Opened) -> bool:
-    return values == classes or (bool(seen.network.names) and values > classes)
 
 
 def columns(outputs: Outputs, classes: int) -> Found:
