@@ -40,7 +40,6 @@ def manifest(tmp_path, monkeypatch):
     known = {}
     monkeypatch.setenv("WINDMILL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(download, "_PAUSE", 0.0)
-    monkeypatch.setattr(store, "_given", {})
     for module in (entries, store):
         monkeypatch.setattr(module, "manifest", lambda: known)
     return known
@@ -336,17 +335,22 @@ def test_what_a_user_brings_is_asked_for_and_then_found(of_users):
     assert weights.fetch("small").path().name == "better.onnx"
 
 
-def test_a_file_or_folder_may_stand_for_a_model_where_it_lies(manifest, offline, tmp_path):
+def test_what_a_user_brings_stands_for_what_would_be_fetched(manifest, offline, tmp_path):
     manifest["small"] = model(Source("url", "http://x.test/small.pt"), {"small.pt": UNSEEN})
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "best.pt").write_bytes(MODEL)
+    (tmp_path / "mine" / "sub").mkdir(parents=True)
+    (tmp_path / "mine" / "sub" / "best.onnx").write_bytes(MODEL)
     (tmp_path / "mine" / ".git").write_bytes(b"")
-    assert weights.given("small", tmp_path / "mine" / "best.pt").path() == tmp_path / "mine" / "best.pt"
-    assert weights.given("small", tmp_path / "mine").files == {"best.pt": file().sha256}
-    assert weights.fetch("small") == weights.known("small") == weights.given("small", tmp_path / "mine")
-    for wrong, said in ((tmp_path / "no", "no such file"), (tmp_path / "cache", "no such")):
+    assert store.add("small", tmp_path / "mine").files == {"sub/best.onnx": file().sha256}
+    assert store.add("small", tmp_path / "mine" / "sub" / "best.onnx").files == {"best.onnx": file().sha256}
+    brought = weights.fetch("small")
+    assert (brought.version, brought.path().read_bytes()) == ("own", MODEL)
+    assert store.problems("small") == []
+    brought.path().write_bytes(b"other")
+    assert "expected" in store.problems("small")[0]
+    (tmp_path / "empty").mkdir()
+    for wrong, said in ((tmp_path / "no", "no such file"), (tmp_path / "empty", "is empty")):
         with pytest.raises(ConfigError, match=said):
-            weights.given("small", wrong)
+            store.add("small", wrong)
 
 
 def test_a_repository_without_what_is_asked_for_is_named(manifest, monkeypatch):
