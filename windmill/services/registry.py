@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from windmill import catalog
 from windmill.errors import ConfigError
 from windmill.services import weights
-from windmill.services.base import ANALYZE, Model, Photo
+from windmill.services.base import ANALYZE, EMBED_IMAGE, Model, Photo
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,12 @@ SERVICES: Mapping[str, Entry] = {
     "colors": Entry("colors"),
     "metadata": Entry("metadata"),
     "face": Entry("face", ("face",)),
+    "face_embedding": Entry(
+        "face_embedding", ("face", "face_embedding"), {ANALYZE: Photo, EMBED_IMAGE: Photo}
+    ),
     "pose": Entry("blazepose", ("pose",)),
     "movenet": Entry("movenet", ("movenet",)),
+    "xception": Entry("classifier", ("xception",)),
     "ocr": Entry("ocr", ("ocr",)),
     "nsfw2": Entry("nsfw", ("nsfw2",)),
     "nanodet": Entry("nanodet", ("nanodet",)),
