@@ -1,4 +1,4 @@
-"""How well the emoji of captions agree with what is in the photos: `python -m bench.captions [photos.json]`."""
+"""How well captions' emoji agree with what is in their photos: `python -m bench.captions [FILE]`."""
 
 from __future__ import annotations
 

@@ -53,11 +53,19 @@ def _serve(listening: socket.socket, answer: Callable[[socket.socket], None]) ->
 
 
 def _read_request(connection: socket.socket) -> None:
+    """Reads it to its end; a client that leaves before raises `ConnectionError`."""
     held = b""
     while b"\r\n\r\n" not in held:
-        held += connection.recv(65536)
+        held += _some(connection)
     head, _, rest = held.lower().partition(b"\r\n\r\n")
     lengths = [line[15:] for line in head.split(b"\r\n") if line.startswith(b"content-length:")]
     left = int(lengths[0]) - len(rest) if lengths else 0
     while left > 0:
-        left -= len(connection.recv(65536))
+        left -= len(_some(connection))
+
+
+def _some(connection: socket.socket) -> bytes:
+    data = connection.recv(65536)
+    if not data:
+        raise ConnectionError("the client has left")
+    return data

@@ -1,8 +1,8 @@
 """The names of the classes that models answer with, by number.
 
-COCO's 80 as in its paper (Lin et al. 2014); ImageNet-1k's 1000 in the order of its WordNet numbers, in the wording of
-OpenAI's CLIP (MIT, as in open_clip); Objects365's 365 and the 601 boxable ones of Open Images V7 in the order
-and spelling of the ultralytics weights. Names are all that is taken from anywhere.
+COCO's 80 in its own order; ImageNet-1k's 1000 in the order of WordNet's numbers and the wording of CLIP
+(open_clip, MIT); Objects365's 365 and Open Images V7's 601 boxable ones in the order and spelling of
+ultralytics' weights, which for Objects365 is the order of mmdetection, too.
 """
 
 from __future__ import annotations

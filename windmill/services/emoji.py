@@ -1,8 +1,9 @@
 """The emoji of labels and of captions' words: two small tables, and how words are found in them.
 
-`emoji.tsv` holds every class of COCO, ImageNet, Objects365 and Open Images; no emoji behind a name says that any
-would mislead. `emoji_words.tsv` holds what captions say besides: verbs (written "to run"), people and things,
-several emoji where a word tells of several ("skier"), none where a word mostly means something else ("watch").
+`emoji.tsv` holds every class of COCO, ImageNet, Objects365 and Open Images; no emoji behind a name says that
+any would mislead. `emoji_words.tsv` holds what captions say besides: verbs (written "to run"), people and
+things, several emoji where a word tells of several ("skier"), none where it mostly means something else
+("watch").
 """
 
 from __future__ import annotations
@@ -16,9 +17,8 @@ from itertools import product
 
 from windmill.services.class_names import Vocabulary
 
-_MOST_WORDS = 4  # of an entry: "to brush his teeth"
 _MOST_LETTERS = 30  # of a word that is bent: what OCR reads has no end
-_SEPARATORS = re.compile(r"[\s_/()&-]+")
+_SEPARATORS = re.compile(r"[\s_()&-]+")
 _VERB_FORM = re.compile(r"(ed|ing)$")
 
 _Table = Mapping[str, Sequence[str]]  # emoji by key
@@ -46,7 +46,7 @@ def of(label: str, vocabulary: Vocabulary | None = None) -> str:
 
 
 def mappings(text: str) -> list[dict[str, str]]:
-    """`emoji_mappings` of a caption: each emoji once, with the first word that stands for it, as it is written.
+    """`emoji_mappings` of a caption: each emoji once, with the first word that stands for it, as written.
 
     Several words that belong together count as one, the longest first: a hot dog is no dog.
     """
@@ -60,7 +60,7 @@ def mappings(text: str) -> list[dict[str, str]]:
 def _matches(text: str) -> Iterator[tuple[str, Sequence[str]]]:
     tokens, at = _tokens(text), 0
     while at < len(tokens):
-        length, symbols = _longest(tokens[at : at + _MOST_WORDS])
+        length, symbols = _longest(tokens[at : at + _most_words(tokens[at].key)])
         yield text[tokens[at].start : tokens[at + length - 1].end], symbols
         at += length
 
@@ -97,7 +97,20 @@ def _forms(word: str) -> tuple[str, ...]:
     bent = word.isalpha() and len(word) <= _MOST_LETTERS
     base = simplemma.lemmatize(word, lang="en").casefold() if bent else word
     nouns = (word,) if _VERB_FORM.search(word) else (word, base)
-    return (*nouns, f"to:{word}", f"to:{base}")
+    return tuple(dict.fromkeys((*nouns, f"to:{word}", f"to:{base}")))
+
+
+def _most_words(first: str) -> int:
+    """Of the entries that begin with some form of `first`; nearly all words begin none of several."""
+    return max(_lengths().get(form, 1) for form in _forms(first))
+
+
+@cache
+def _lengths() -> Mapping[str, int]:
+    lengths: dict[str, int] = {}
+    for first, *others in (name.split(" ") for name in _caption_words()):
+        lengths[first] = max(lengths.get(first, 1), 1 + len(others))
+    return lengths
 
 
 def _tokens(text: str) -> list[_Token]:

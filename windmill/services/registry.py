@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from windmill import catalog
 from windmill.errors import ConfigError
 from windmill.services import weights
-from windmill.services.base import ANALYZE, Model, Photo
+from windmill.services.base import ANALYZE, EMBED_IMAGE, EMBED_TEXT, SCORE, Captioned, Model, Photo
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +22,23 @@ class Entry:
     asks: Mapping[str, type] = field(default_factory=lambda: {ANALYZE: Photo})
 
 
+_EMBEDS = {ANALYZE: Photo, EMBED_IMAGE: Photo, EMBED_TEXT: str}
+
 SERVICES: Mapping[str, Entry] = {
     "colors": Entry("colors"),
     "metadata": Entry("metadata"),
     "face": Entry("face", ("face",)),
+    "pose": Entry("blazepose", ("pose",)),
+    "movenet": Entry("movenet", ("movenet",)),
+    "ocr": Entry("ocr", ("ocr",)),
+    "nsfw2": Entry("nsfw", ("nsfw2",)),
     "nanodet": Entry("nanodet", ("nanodet",)),
     "ssdlite": Entry("ssdlite", ("ssdlite",)),
     "centernet": Entry("centernet", ("centernet",)),
+    "blip": Entry("blip", ("blip",)),
+    "ollama": Entry("ollama"),
+    "clip": Entry("clip", ("clip",), _EMBEDS),
+    "caption_score": Entry("caption_score", ("clip",), {SCORE: Captioned}),
     "yolov8": Entry("yolo", ("yolov8",)),
     "yolo_365": Entry("yolo", ("yolo_365",)),
     "yolo_oi7": Entry("yolo", ("yolo_oi7",)),

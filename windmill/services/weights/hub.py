@@ -23,7 +23,8 @@ def wanted(entry: Entry) -> Mapping[str, Wanted]:
     repo = entry.source.where
     info: Any = _ask(hub, repo, entry.version)
     files = {one.rfilename: one for one in info.siblings}
-    headers = hub.utils.build_hf_headers()
+    utils: Any = importlib.import_module("huggingface_hub.utils")
+    headers = utils.build_hf_headers()
     return {
         path: Wanted(
             url=hub.hf_hub_url(repo, path, revision=info.sha),
@@ -48,7 +49,7 @@ def _ask(hub: Any, repo: str, revision: str) -> Any:
         return hub.HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=30)
     except (OSError, errors.HTTPError) as exc:
         first = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
-        raise DownloadError(f"{hub.constants.ENDPOINT}/{repo}: {first}") from exc
+        raise DownloadError(f"{hub.HfApi().endpoint}/{repo}: {first}") from exc
 
 
 def _chosen(entry: Entry, paths: Sequence[str]) -> list[str]:
