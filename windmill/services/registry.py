@@ -28,17 +28,28 @@ SERVICES: Mapping[str, Entry] = {
     "colors": Entry("colors"),
     "metadata": Entry("metadata"),
     "face": Entry("face", ("face",)),
+    "face_embedding": Entry(
+        "face_embedding", ("face", "face_embedding"), {ANALYZE: Photo, EMBED_IMAGE: Photo}
+    ),
     "pose": Entry("blazepose", ("pose",)),
     "movenet": Entry("movenet", ("movenet",)),
+    "xception": Entry("classifier", ("xception",)),
     "ocr": Entry("ocr", ("ocr",)),
     "nsfw2": Entry("nsfw", ("nsfw2",)),
     "nanodet": Entry("nanodet", ("nanodet",)),
     "ssdlite": Entry("ssdlite", ("ssdlite",)),
     "centernet": Entry("centernet", ("centernet",)),
+    "label_embedding": Entry("label_embedding", ("minilm", "xception", "ssdlite"), _EMBEDS),
     "blip": Entry("blip", ("blip",)),
     "ollama": Entry("ollama"),
     "clip": Entry("clip", ("clip",), _EMBEDS),
     "caption_score": Entry("caption_score", ("clip",), {SCORE: Captioned}),
+    "yolov8": Entry("yolo", ("yolov8",)),
+    "yolo_365": Entry("yolo", ("yolo_365",)),
+    "yolo_oi7": Entry("yolo", ("yolo_oi7",)),
+    "rtdetr": Entry("rtdetr", ("rtdetr",)),
+    "detectron2": Entry("detectron2", ("detectron2",)),
+    "nudenet": Entry("nudenet", ("nudenet",)),
 }
 
 
