@@ -122,10 +122,10 @@ class HttpService:
             )
             return ServiceRejected(message, service=name)
         message = f"{self._where} answered {status}: {_said(response)}"
+        wish = _retry_after(response.headers.get("Retry-After", ""), datetime.now(UTC))
         if status == 503:
-            return ServiceUnavailable(message, service=name)
+            return ServiceUnavailable(message, service=name, retry_after=wish)
         if status in _AGAIN or status >= 500:
-            wish = _retry_after(response.headers.get("Retry-After", ""), datetime.now(UTC))
             return ServiceBusy(message, service=name, retry_after=wish)
         return ServiceRejected(message, service=name)
 

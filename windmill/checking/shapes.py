@@ -65,7 +65,7 @@ def has_boxes(service: Service) -> bool:
 
 def _broken(promise: Promise, data: Mapping[str, Any]) -> Iterator[tuple[str, Field, Any]]:
     yield from _missing("", promise.reply, data)
-    for n, prediction in enumerate(data.get("predictions", [])):
+    for n, prediction in enumerate(data["predictions"] if promise.each else ()):
         yield from _missing(f"predictions[{n}].", promise.each, prediction)
     if promise.whole is not None:
         for n, entry in enumerate(data.get("full_image") or []):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from windmill import catalog
 from windmill.errors import ConfigError
 from windmill.services import weights
-from windmill.services.base import ANALYZE, EMBED_IMAGE, Model, Photo
+from windmill.services.base import ANALYZE, EMBED_IMAGE, EMBED_TEXT, SCORE, Captioned, Model, Photo
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,8 @@ class Entry:
     weights: tuple[str, ...] = ()
     asks: Mapping[str, type] = field(default_factory=lambda: {ANALYZE: Photo})
 
+
+_EMBEDS = {ANALYZE: Photo, EMBED_IMAGE: Photo, EMBED_TEXT: str}
 
 SERVICES: Mapping[str, Entry] = {
     "colors": Entry("colors"),
@@ -37,6 +39,16 @@ SERVICES: Mapping[str, Entry] = {
     "nanodet": Entry("nanodet", ("nanodet",)),
     "ssdlite": Entry("ssdlite", ("ssdlite",)),
     "centernet": Entry("centernet", ("centernet",)),
+    "blip": Entry("blip", ("blip",)),
+    "ollama": Entry("ollama"),
+    "clip": Entry("clip", ("clip",), _EMBEDS),
+    "caption_score": Entry("caption_score", ("clip",), {SCORE: Captioned}),
+    "yolov8": Entry("yolo", ("yolov8",)),
+    "yolo_365": Entry("yolo", ("yolo_365",)),
+    "yolo_oi7": Entry("yolo", ("yolo_oi7",)),
+    "rtdetr": Entry("rtdetr", ("rtdetr",)),
+    "detectron2": Entry("detectron2", ("detectron2",)),
+    "nudenet": Entry("nudenet", ("nudenet",)),
 }
 
 
