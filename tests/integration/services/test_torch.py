@@ -103,7 +103,7 @@ def test_a_score_is_the_cosine_of_photo_and_caption(model, clip_weights):
 
 
 def test_services_of_one_process_share_the_model(model, clip_weights):
-    assert clip_model.shared(clip_weights) is model.tasks[EMBED_TEXT]._clip
+    assert clip_model.shared(clip_weights) is model.tasks[EMBED_TEXT]._encoder
 
 
 @pytest.mark.parametrize("make", [tiny_models.clip, tiny_models.siglip])

@@ -1,4 +1,4 @@
-"""Networks that tests make: small ONNX files that answer the same to every picture, in a detector's layout."""
+"""Networks that tests make: small ONNX files that answer the same to every picture."""
 
 import hashlib
 
