@@ -39,9 +39,14 @@ def shape(target: Target) -> str:
     if promise is None:
         raise Skipped(f"nothing is promised of a service called {target.service.name}")
     check(target.service, target.reply)
-    if promise.each and not target.reply.json()["predictions"]:
+    if promise.each and not (target.reply.json()["predictions"] or _labelled(promise, target.reply)):
         raise Skipped("it sees nothing in the photo: name one with --photo where it does")
     return "as promised"
+
+
+def _labelled(promise: Promise, answer: Answer) -> bool:
+    """Whether it says something of the whole image: a classifier may find no boxes ever."""
+    return promise.whole is not None and bool(answer.json().get("full_image"))
 
 
 def check(service: Service, answer: Answer) -> None:
@@ -151,6 +156,7 @@ _LANDMARK = (
     Field("z", "a number", _within(-10, 10)),
     Field("visibility", "a number from 0 to 1", _within(0, 1)),
 )
+_FLAT_LANDMARK = tuple(field for field in _LANDMARK if field.path != "z")
 _FULL_IMAGE = Field("full_image", "a list, for the whole image", lambda value: isinstance(value, list))
 _CLASSIFYING = Promise(each=_DETECTION, whole=(_LABEL, _CONFIDENCE, _EMOJI), reply=(_FULL_IMAGE,))
 _CAPTIONING = Promise(
@@ -214,6 +220,21 @@ PROMISES: Mapping[str, Promise] = {
         each=(
             Field("landmarks", "points by name, x and y from 0 to 1 of the crop", _named(_LANDMARK)),
             Field("pose_analysis.joint_angles", "angles by name", _angles),
+        )
+    ),
+    "movenet": Promise(
+        each=(
+            Field("landmarks", "points by name, x and y from 0 to 1 of the crop", _named(_FLAT_LANDMARK)),
+            Field("pose_analysis.joint_angles", "angles by name", _angles),
+        )
+    ),
+    "face_embedding": Promise(
+        each=(
+            Field("label", "face", lambda value: value == "face"),
+            Field("emoji", "nothing: it does not vote", lambda value: not value),
+            _CONFIDENCE,
+            _BBOX,
+            Field("embedding", "numbers", lambda value: isinstance(value, list) and bool(value)),
         )
     ),
     "caption_score": Promise(
