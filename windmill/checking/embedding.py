@@ -14,10 +14,10 @@ _EXPECTED = '{"status": "success", "embedding": [numbers], "dimension": so many}
 
 def embeddings(target: Target) -> str:
     """An image's and a text's have one dimension, are finite, and of length 1."""
-    image = target.form({"file": ("image", target.photo.jpeg)}, "a photo", IMAGE)
-    if image.status in (404, 405):
-        raise Skipped(f"it has no {IMAGE}; search by meaning would ask there")
     text = target.form({"text": CAPTION}, "field `text`", TEXT)
+    if text.status in (404, 405):
+        raise Skipped(f"it has no {TEXT}; search by meaning would ask there")
+    image = target.form({"file": ("image", target.photo.jpeg)}, "a photo", IMAGE)
     size = _dimension(image)
     if _dimension(text) != size:
         text.fail(f"{size} numbers, as of an image", f"{_dimension(text)}")

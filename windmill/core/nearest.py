@@ -33,7 +33,9 @@ def nearest(
     return [(keys[n], float(cosines[n])) for n in order]
 
 
-def mean(vectors: Sequence[Sequence[float]] | Floats, weights: Sequence[float] | None = None) -> Floats:
+def mean(
+    vectors: Sequence[Sequence[float] | Floats] | Floats, weights: Sequence[float] | None = None
+) -> Floats:
     """The (weighted) mean of embeddings, of length 1 again: of a photo's labels, or of its captions.
 
     Raises `ValueError` for none, and for opposites that leave no direction.
