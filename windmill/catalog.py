@@ -145,6 +145,8 @@ BUILT_IN: Mapping[str, Service] = {
     "nudenet": _other(7789, service_types=("specialized",), bbox_format="xyxy"),
     "face": _other(7772, service_types=("specialized",), category="spatial_only"),
     "pose": _other(7786, service_types=("specialized",), category="spatial_only"),
+    "movenet": _other(7795, service_types=("specialized",), category="spatial_only"),
+    "face_embedding": _other(7796, service_types=("specialized",), category="spatial_only"),
     "caption_score": _other(7778, category="postprocessing", endpoint="/score"),
     MERGER: _other(category="postprocessing", triggers=(VOTER, *BOX_WORKERS)),
     VOTER: _other(category="postprocessing"),
