@@ -33,7 +33,7 @@ class Answers(BaseHTTPRequestHandler):
 
     def _answer(self, status):
         self.send_response(status)
-        if status == 429:
+        if status in (429, 503):
             self.send_header("Retry-After", "17")
         self.send_header("Content-Length", str(len(ERROR)))
         self.end_headers()
@@ -92,9 +92,10 @@ def test_a_caption_is_sent_with_its_picture(server):
     assert b"a wave" in Answers.seen[-1]
 
 
-def test_retry_after_is_kept(server):
-    with pytest.raises(ServiceBusy) as caught:
-        service(server, "/429").analyze(b"")
+@pytest.mark.parametrize(("status", "kind"), [(429, ServiceBusy), (503, ServiceUnavailable)])
+def test_retry_after_is_kept(server, status, kind):
+    with pytest.raises(kind) as caught:
+        service(server, f"/{status}").analyze(b"")
     assert caught.value.retry_after == 17
 
 
@@ -115,10 +116,17 @@ class OneAnswer:
 
     def serve(self):
         with self.listening.accept()[0] as connection:
-            connection.recv(65536)
+            read_form(connection)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
             connection.recv(65536)
             self.listening.close()
+
+
+def read_form(connection):
+    """Reads a request to its end, which may come apart from its head."""
+    held = b""
+    while not held.endswith(b"--\r\n"):
+        held += connection.recv(65536)
 
 
 def test_a_service_that_dies_of_a_picture_on_a_kept_connection_broke_off():

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, Protocol
 from windmill.bounded_http import BROKEN, NOT_THERE, OverflowingError, Pool, cause
 from windmill.catalog import Service
 from windmill.core import strict_json
+from windmill.core.strict_json import NotJsonError
 from windmill.plain import line
 
 _SHOWN = 200  # characters of a body that a failure quotes
@@ -33,7 +34,7 @@ class Skipped(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is sent; `what` says it in words, and `kind` is its Content-Type ("" for none)."""
+    """What is sent; `what` says it in words ("": only that), and `kind` is its Content-Type ("" for none)."""
 
     what: str
     path: str
@@ -42,7 +43,8 @@ class Request:
     kind: str = ""
 
     def __str__(self) -> str:
-        return f"{self.method} {self.path.partition('?')[0]} with {self.what}"
+        path = self.path.partition("?")[0]
+        return f"{self.method} {path} with {self.what}" if self.what else f"{self.method} {path}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,10 @@ class Answer:
         try:
             value = strict_json.loads(self.body)
         except ValueError as exc:
-            self.fail(expected, f"{self} (no JSON: {line(exc, 100)})")
+            self.fail(
+                expected,
+                f"{self} (no JSON)" if isinstance(exc, NotJsonError) else f"{self} ({line(exc, 100)})",
+            )
         if not isinstance(value, dict):
             self.fail(expected)
         return value

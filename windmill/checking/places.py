@@ -128,7 +128,9 @@ def _sight(target: Target, answer: Answer) -> Sight:
     service, data = target.service, answer.json()
     try:
         shapes.check(service, answer)
-        predictions = data.get("predictions") or []
+        if service.name == SCORER:
+            return Sight(score=data["similarity_score"])
+        predictions = data["predictions"]
         regions = (
             [one for each in predictions for one in each["text_regions"]] if service.name == "ocr" else []
         )
@@ -139,9 +141,10 @@ def _sight(target: Target, answer: Answer) -> Sight:
         answer.fail("boxes of text that are boxes", str(exc))
     return Sight(
         boxes=tuple((one.label, one.confidence, one.box) for one in reply.detections if one.box),
-        landmarks=tuple(_points(one) for one in predictions) if service.name == "pose" else (),
+        landmarks=tuple(_points(one) for one in predictions)
+        if shapes.promised(service) is shapes.POSE
+        else (),
         size=_size(predictions) if service.name == "metadata" else None,
-        score=data.get("similarity_score") if service.name == SCORER else None,
         labels=tuple(one.label for one in reply.full_image),
     )
 

@@ -65,7 +65,7 @@ def has_boxes(service: Service) -> bool:
 
 def _broken(promise: Promise, data: Mapping[str, Any]) -> Iterator[tuple[str, Field, Any]]:
     yield from _missing("", promise.reply, data)
-    for n, prediction in enumerate(data.get("predictions", [])):
+    for n, prediction in enumerate(data["predictions"] if promise.each else ()):
         yield from _missing(f"predictions[{n}].", promise.each, prediction)
     if promise.whole is not None:
         for n, entry in enumerate(data.get("full_image") or []):
@@ -148,13 +148,24 @@ _REGIONS = Field("text_regions", "a list of text, confidence and bbox", _every(_
 _LANDMARK = (
     Field("x", "a number from 0 to 1", _within(0, 1)),
     Field("y", "a number from 0 to 1", _within(0, 1)),
-    Field("z", "a number", _within(-10, 10)),
+    Field(
+        "z",
+        "a number, where the model knows of depth",
+        lambda value: value is None or _within(-10, 10)(value),
+    ),
     Field("visibility", "a number from 0 to 1", _within(0, 1)),
 )
 _FULL_IMAGE = Field("full_image", "a list, for the whole image", lambda value: isinstance(value, list))
 _CLASSIFYING = Promise(each=_DETECTION, whole=(_LABEL, _CONFIDENCE, _EMOJI), reply=(_FULL_IMAGE,))
 _CAPTIONING = Promise(
     each=_CAPTION, reply=(Field("predictions", "at least one caption", lambda value: bool(value)),)
+)
+
+POSE = Promise(
+    each=(
+        Field("landmarks", "points by name, x and y from 0 to 1 of the crop", _named(_LANDMARK)),
+        Field("pose_analysis.joint_angles", "angles by name", _angles),
+    )
 )
 
 PROMISES: Mapping[str, Promise] = {
@@ -210,12 +221,8 @@ PROMISES: Mapping[str, Promise] = {
             Field("keypoints", "points by name", lambda value: isinstance(value, dict) and bool(value)),
         )
     ),
-    "pose": Promise(
-        each=(
-            Field("landmarks", "points by name, x and y from 0 to 1 of the crop", _named(_LANDMARK)),
-            Field("pose_analysis.joint_angles", "angles by name", _angles),
-        )
-    ),
+    "pose": POSE,
+    "movenet": POSE,
     "caption_score": Promise(
         reply=(Field("similarity_score", "a cosine, from -1 to 1", _within(-1.0001, 1.0001)),)
     ),

@@ -42,7 +42,7 @@ _RETRIED = "a worker takes a 5xx for something that passes, and sends the same b
 _ODD = "such files are in every pile of photos: one that is a failure costs retries, or the service"
 
 CHECKS: Sequence[Check] = (
-    Check("health", "workers park their jobs until /health is well", basics.health),
+    Check("health", "workers and people cannot tell whether it works", basics.health),
     Check("reply", "a worker gives the job up: the image gets no result of this service", basics.reply),
     Check("shape", "merging, voting and search do not find in the reply what they need", shapes.shape),
     Check("processing-time", "monitoring and the consensus add wrong times", basics.processing_time),

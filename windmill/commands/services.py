@@ -92,7 +92,8 @@ def _target(args: argparse.Namespace, settings: Settings) -> Target:
     timeout = args.timeout or service.timeout or settings.request_timeout
     most = round(settings.max_reply_mb * 2**20)
     call = HttpCaller(service, timeout=timeout, most=most, clients=args.clients)
-    return Target(service=service, call=call, photo=_photo(args.photo, settings), clients=args.clients)
+    photo = _photo(args.photo, settings)
+    return Target(service=service, call=call, photo=photo, clients=args.clients, timeout=timeout)
 
 
 def _entry(name: str, settings: Settings) -> Service:

@@ -44,6 +44,12 @@ SERVICES: Mapping[str, Entry] = {
     "ollama": Entry("ollama"),
     "clip": Entry("clip", ("clip",), _EMBEDS),
     "caption_score": Entry("caption_score", ("clip",), {SCORE: Captioned}),
+    "yolov8": Entry("yolo", ("yolov8",)),
+    "yolo_365": Entry("yolo", ("yolo_365",)),
+    "yolo_oi7": Entry("yolo", ("yolo_oi7",)),
+    "rtdetr": Entry("rtdetr", ("rtdetr",)),
+    "detectron2": Entry("detectron2", ("detectron2",)),
+    "nudenet": Entry("nudenet", ("nudenet",)),
 }
 
 

@@ -3,9 +3,13 @@
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
 
 import pytest
 import requests
+import skimage
+from PIL import Image as Pictures
 
 from tests.servers.base import free_port
 from tests.waiting import until
@@ -16,8 +20,10 @@ from windmill.checking.target import Target
 from windmill.services import registry, weights
 
 FETCHING = 300.0  # seconds: the first run fetches the models
-PHOTO = pictures.Photo(pictures.drawn())
+DRAWN = pictures.Photo(pictures.drawn())
 PACKAGES = ("npm", "pypi")
+SEE_PEOPLE = ("pose", "movenet")  # to them, what is drawn is nobody
+ELSEWHERE = ("ollama",)  # what only asks another server
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Served:
         entry = replace(catalog.facts(name), host="127.0.0.1", port=self.ports[name])
         self.ready(name, entry)
         call = HttpCaller(entry, timeout=timeout, most=2**25, clients=clients)
-        return Target(service=entry, call=call, photo=PHOTO, clients=clients)
+        return Target(service=entry, call=call, photo=photo_for(name), clients=clients)
 
     def port(self, name):
         return self.target(name).service.port
@@ -41,7 +47,7 @@ class Served:
     def ready(self, name, entry):
         if name not in self.asked:
             call = HttpCaller(entry, timeout=FETCHING, most=2**25, clients=1)
-            answer = Target(service=entry, call=call, photo=PHOTO).seen
+            answer = Target(service=entry, call=call, photo=DRAWN).seen
             self.asked[name] = (answer.status, str(answer))
         status, said = self.asked[name]
         if status == 503 and not is_packaged(name):
@@ -49,10 +55,21 @@ class Served:
         assert status == 200, said
 
 
+@cache
+def somebody():
+    """A photo of a person."""
+    with Pictures.open(Path(skimage.__file__).parent / "data" / "astronaut.png") as picture:
+        return pictures.Photo(picture.convert("RGB"))
+
+
+def photo_for(name):
+    return somebody() if name in SEE_PEOPLE else DRAWN
+
+
 def is_packaged(name):
     """Whether all that it needs comes from registries of packages, which every machine with tests reaches."""
     known, needed = weights.manifest(), registry.SERVICES[name].weights
-    return bool(needed) and all(known[one].source.kind in PACKAGES for one in needed)
+    return name not in ELSEWHERE and all(known[one].source.kind in PACKAGES for one in needed)
 
 
 @pytest.fixture(scope="session")

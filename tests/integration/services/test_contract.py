@@ -17,7 +17,7 @@ NOT_HERE = (
     "nothing is promised of a service called",
     "only beside /v3/analyze",
 )
-UNSEEN = {"pose", "nudenet"}  # what is drawn is nobody to them
+UNSEEN = {"nudenet"}  # nobody is naked here
 
 
 @pytest.mark.parametrize("check", table.CHECKS, ids=lambda check: check.name)

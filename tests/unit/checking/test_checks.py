@@ -13,7 +13,7 @@ from PIL import ImageOps
 
 from tests.talking import talking
 from windmill import catalog
-from windmill.checking import pictures, refusing, table
+from windmill.checking import pictures, refusing, shapes, table
 from windmill.checking.calling import Answer, Failed, Gone, HttpCaller, Request, Skipped
 from windmill.checking.target import Target
 
@@ -258,6 +258,52 @@ def test_once_a_service_is_gone_nothing_more_is_asked(photo):
     ]
     assert outcomes == [table.FAILED] + [table.SKIPPED] * (len(CHECKS) - 1)
     assert len(asked) == 1
+
+
+ODDITIES = [
+    None,
+    [],
+    5,
+    {},
+    {"predictions": None, "metadata": None, "similarity_score": 0.1},
+    {"predictions": 5, "metadata": "x", "similarity_score": 0.1, "embedding": 5},
+    {"predictions": [{}], "embedding": [None], "status": {}},
+    {"predictions": [5], "metadata": 5},
+    {"predictions": [], "full_image": [{}], "embedding": [1e308, 1e308], "status": "success", "dimension": 2},
+    {"predictions": [{"landmarks": 5, "dimensions": 5, "text_regions": 5, "primary": 5, "keypoints": {}}]},
+    {"predictions": [{"landmarks": {"a": {"x": "1"}}, "pose_analysis": []}]},
+    {
+        "predictions": [
+            {
+                "text": "a",
+                "emoji": "💬",
+                "has_text": True,
+                "emoji_mappings": [],
+                "text_regions": [{"text": "a", "confidence": 1, "bbox": {"x": "far"}}],
+            }
+        ]
+    },
+]
+LOOKING = (
+    "health",
+    "reply",
+    "shape",
+    "processing-time",
+    "boxes-inside",
+    "boxes-scale",
+    "orientation",
+    "embeddings",
+)
+
+
+@pytest.mark.parametrize("body", ODDITIES, ids=str)
+def test_no_reply_however_odd_breaks_a_check(body, photo):
+    for name in ("yolov8", "somebody", *shapes.PROMISES):
+        service = Service(name)
+        service.route = saying(200, body)
+        for check in LOOKING:
+            result = table.made(CHECKS[check], target(service, photo))
+            assert result.outcome != table.PASSED or body, (name, check)
 
 
 # --- on a real connection ----------------------------------------------------------------------------------

@@ -35,7 +35,6 @@ _PAUSE = 1.0  # seconds before the second try; doubled before each further one
 _CHUNK = 1 << 18  # bytes
 _TIMEOUT = urllib3.Timeout(connect=15, read=60)
 _REDIRECTS = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=10)
-_JSON = "application/vnd.pypi.simple.v1+json, application/json"  # PEP 691; npm's registry has but one kind
 _PASSES = (408, 425, 429)  # and all from 500: ask again
 
 
@@ -149,19 +148,6 @@ def download(wanted: Wanted, target: Path) -> None:
             part.clear()
             raise DownloadError(f"{wanted.url}: {problem}; what came is deleted")
         part.finish(target)
-
-
-def document(url: str) -> object:
-    """A small JSON document. Raises `DownloadError`."""
-    try:
-        reply = _pool(url).request(
-            "GET", url, headers={"Accept": _JSON}, timeout=_TIMEOUT, retries=_REDIRECTS
-        )
-        if reply.status != 200:
-            raise DownloadError(f"{url}: HTTP {reply.status}")
-        return reply.json()
-    except (HTTPError, ValueError) as exc:
-        raise DownloadError(f"{url}: {_reason(exc)}") from exc
 
 
 def _problem(wanted: Wanted, part: _Part) -> str | None:
