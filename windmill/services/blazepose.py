@@ -75,10 +75,7 @@ class BlazePose(Task[Photo, Pixels, list[Person]]):
         whole = square((width / 2, height / 2), side, 0.0, _DETECTED)
         seen = _cut(pixels, whole, _DETECTED).astype(np.float32) / 127.5 - 1
         (raw,) = self._detector.run(None, {"input": seen[None]})
-        people = [
-            self._person(pixels, center, top)
-            for center, top in found(raw[0], cv2.invertAffineTransform(whole))
-        ]
+        people = [self._person(pixels, center, top) for center, top in found(raw[0], _inverse(whole))]
         return sorted((one for one in people if one.presence > _PRESENT), key=lambda one: -one.presence)
 
     def _person(self, pixels: Pixels, center: Floats, top: Floats) -> Person:
@@ -118,25 +115,27 @@ def found(raw: Floats, back: Floats) -> list[tuple[Floats, Floats]]:
     kept = cv2.dnn.NMSBoxes(corners.tolist(), scores.tolist(), _FOUND, _OVERLAP)
     best = np.array(kept, int).reshape(-1)[:_MOST]
     points = raw[best, 5:9].reshape(-1, 2, 2) + _anchors()[best, None]
-    return [(center, top) for center, top in _moved(points.astype(np.float32), back)]
+    return [(center, top) for center, top in _moved(points, back)]
 
 
 def placed(raw: Floats, onto: Floats) -> Floats:
     """n × (x, y, z, visibility, presence) on a cut-out as n × (x, y, z, visibility) in pixels of the photo."""
-    back = cv2.invertAffineTransform(onto)
+    back = _inverse(onto)
     depth = raw[:, 2] * np.hypot(*back[:, 0])
     where = _moved(raw[:, :2], back)
     return np.column_stack([where, depth, _sigmoid(raw[:, 3])]).astype(np.float32)
 
 
 def _moved(points: Floats, transform: Floats) -> Floats:
-    moved: Floats = points @ transform[:, :2].T + transform[:, 2]
-    return moved
+    return np.asarray(points @ transform[:, :2].T + transform[:, 2], np.float32)
+
+
+def _inverse(transform: Floats) -> Floats:
+    return np.asarray(cv2.invertAffineTransform(transform), np.float32)
 
 
 def _sigmoid(logits: Floats) -> Floats:
-    likely: Floats = 1 / (1 + np.exp(-np.clip(logits, -80, 80)))
-    return likely
+    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -80, 80))), np.float32)
 
 
 @cache

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -114,7 +115,7 @@ class _Writer:
         self.constants.append(numpy_helper.from_array(np.asarray(values, np.float32), name))
         return name
 
-    def _node(self, op: str, inputs: Sequence[str], **attributes: object) -> str:
+    def _node(self, op: str, inputs: Sequence[str], **attributes: Any) -> str:
         name = f"{op}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, inputs, [name], **attributes))
         return name

@@ -1,4 +1,4 @@
-"""open_nsfw: Yahoo's ResNet-50-thin that tells pornographic pictures from others (Mahadeokar, Pesavento 2016)."""
+"""open_nsfw: a thin ResNet-50 that tells pornography from other pictures (Yahoo 2016)."""
 
 from __future__ import annotations
 

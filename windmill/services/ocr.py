@@ -1,8 +1,8 @@
-"""PP-OCRv6 small: one network finds lines of text, another reads them (PaddleOCR's models, run by RapidOCR)."""
+"""PP-OCRv6 small: one network finds lines of text, another reads them (PaddleOCR's, run by RapidOCR)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnxruntime
 import rapidocr
 
-from windmill.services import onnx_session
+from windmill.services import emoji, onnx_session
 from windmill.services.base import Info, Model, Photo, Pixels, Prediction, Reply, Task, analyzer
 from windmill.services.resizing import resized
 from windmill.services.weights import Weights
@@ -80,7 +80,7 @@ class PPOcr(Task[Photo, Page, list[Line]]):
         return [Line(text, float(score), corners) for text, score, corners in told]
 
 
-def _settings(weights: Weights) -> Mapping[str, Any]:
+def _settings(weights: Weights) -> dict[str, Any]:
     """What is not RapidOCR's default. Its network that turns lines by 180° is left out: on small print it
     turns more that stood upright than it helps."""
     runtime = "EngineConfig.onnxruntime"
@@ -106,7 +106,7 @@ def _prediction(text: str, regions: list[Prediction]) -> Prediction:
         "has_text": bool(text),
         "confidence": round(sum(sure) / len(sure), 4) if sure else 0.0,
         "text_regions": regions,
-        "emoji_mappings": [],
+        "emoji_mappings": emoji.mappings(text),
     }
 
 

@@ -28,8 +28,12 @@ SERVICES: Mapping[str, Entry] = {
     "colors": Entry("colors"),
     "metadata": Entry("metadata"),
     "face": Entry("face", ("face",)),
+    "face_embedding": Entry(
+        "face_embedding", ("face", "face_embedding"), {ANALYZE: Photo, EMBED_IMAGE: Photo}
+    ),
     "pose": Entry("blazepose", ("pose",)),
     "movenet": Entry("movenet", ("movenet",)),
+    "xception": Entry("classifier", ("xception",)),
     "ocr": Entry("ocr", ("ocr",)),
     "nsfw2": Entry("nsfw", ("nsfw2",)),
     "nanodet": Entry("nanodet", ("nanodet",)),

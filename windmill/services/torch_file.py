@@ -1,8 +1,8 @@
 """A PyTorch checkpoint as numpy arrays, without PyTorch and without running what is in it.
 
-The format is the one that torch.save wrote before version 1.6: pickles one after the other (a magic number, a
-protocol, the machine, the objects, the storages' keys), then each storage as its length and its raw values; see
-_legacy_load in torch/serialization.py. Objects may be nothing but tensors in dictionaries.
+The format is the one that torch.save wrote before version 1.6: pickles one after the other (a magic number,
+a protocol, the machine, the objects, the storages' keys), then each storage as its length and its raw values;
+see _legacy_load in torch/serialization.py. Objects may be nothing but tensors in dictionaries.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):  # noqa: S301 -- it makes nothing but what `_ALLOWED` lists
+class _Unpickler(pickle.Unpickler):
+    """Makes nothing but what `_ALLOWED` lists."""
+
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file)
         self.dtypes: dict[str, np.dtype[Any]] = {}
