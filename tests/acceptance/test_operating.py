@@ -92,8 +92,8 @@ def purge(box, rows, request):
     server = request.getfixturevalue("rabbitmq_server")
 
     def purge_queue():
-        vhost = box.environment["QUEUE_VHOST"]
-        server.control("purge_queue", "-p", vhost, "queue_yolov8")
+        with closing(server.connect(box.environment["QUEUE_VHOST"])) as connection:
+            connection.channel().queue_purge("queue_yolov8")
 
     return purge_queue
 
