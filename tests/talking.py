@@ -23,7 +23,7 @@ def talking(
             if not listens:
                 over.wait(10)
                 return
-            _read_request(connection)
+            read_request(connection)
             for piece in pieces():
                 connection.sendall(piece)
                 if over.wait(pause):
@@ -52,7 +52,8 @@ def _serve(listening: socket.socket, answer: Callable[[socket.socket], None]) ->
         thread.join(10)
 
 
-def _read_request(connection: socket.socket) -> None:
+def read_request(connection: socket.socket) -> None:
+    """Takes a whole request off the connection: its head and its body often come one after the other."""
     held = b""
     while b"\r\n\r\n" not in held:
         held += connection.recv(65536)

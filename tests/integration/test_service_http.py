@@ -8,6 +8,7 @@ from typing import ClassVar
 import pytest
 
 from tests.servers.base import free_port
+from tests.talking import read_request
 from windmill.catalog import Service
 from windmill.errors import ServiceBusy, ServiceRejected, ServiceUnavailable
 from windmill.service_http import HttpService
@@ -115,9 +116,9 @@ class OneAnswer:
 
     def serve(self):
         with self.listening.accept()[0] as connection:
-            connection.recv(65536)
+            read_request(connection)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-            connection.recv(65536)
+            read_request(connection)
             self.listening.close()
 
 
