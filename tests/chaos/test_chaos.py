@@ -55,7 +55,7 @@ def test_ctrl_c_leaves_no_process_and_no_folder(tmp_path):
     finally:
         process.kill()
         process.wait()
-    until(lambda: not any(one.is_running() for one in family), 30)
+    until(lambda: not any(one.is_running() for one in family), 60)
     assert [path.name for path in tmp_path.iterdir()] == ["log.txt"]
 
 

@@ -11,7 +11,7 @@ from windmill.core import wire
 from windmill.memory import MemoryBroker
 from windmill.model import Ack, Again, Dispatch, Image, Job, QueueState, Settlement
 
-SOON = 10.0  # seconds; nothing takes that long unless it never comes
+SOON = 60.0  # seconds; nothing takes that long unless it never comes
 QUIET = 0.3  # seconds in which nothing comes
 
 

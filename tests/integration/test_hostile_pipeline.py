@@ -109,7 +109,7 @@ class Run:
         for process in self.processes.values():
             process.terminate()
         for process in self.processes.values():
-            process.wait(30)
+            process.wait(60)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from windmill.mysql_heartbeats import MySQLHeartbeats
 from windmill.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 20.0
+PATIENCE = 60.0
 SILENT = """
 SELECT worker_id, service_name, node_hostname, MAX(timestamp) as last_seen,
        TIMESTAMPDIFF(MINUTE, MAX(timestamp), NOW()) as minutes_silent

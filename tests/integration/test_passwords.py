@@ -27,7 +27,7 @@ from windmill.postgres.connection import connect
 from windmill.settings import Settings, load
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 40.0
+PATIENCE = 100.0
 SECRETS = {
     "QUEUE_PASSWORD": "leak-of-the-queue-4711",
     "DB_PASSWORD": "leak-of-the-base-0815",

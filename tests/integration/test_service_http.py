@@ -129,7 +129,7 @@ def test_a_service_that_dies_of_a_picture_on_a_kept_connection_broke_off():
     with pytest.raises(ServiceUnavailable, match="closed") as caught:
         caller.analyze(b"poison")
     assert caught.value.broke_off
-    mortal.thread.join(10)
+    mortal.thread.join(60)
     with pytest.raises(ServiceUnavailable) as caught:
         caller.analyze(b"jpeg")
     assert not caught.value.broke_off

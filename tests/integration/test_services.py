@@ -34,12 +34,12 @@ def ports(tmp_path_factory):
         yield chosen
     finally:
         process.terminate()
-        assert process.wait(15) == 0
+        assert process.wait(60) == 0
 
 
 def healthy(port):
     try:
-        return requests.get(f"http://127.0.0.1:{port}/health", timeout=5).json()["status"] == "healthy"
+        return requests.get(f"http://127.0.0.1:{port}/health", timeout=60).json()["status"] == "healthy"
     except requests.ConnectionError:
         return False
 
@@ -179,7 +179,7 @@ def test_a_kept_connection_does_not_wait_for_its_packets(ports):
     with requests.Session() as session:
         for _ in range(30):
             started = time.perf_counter()
-            session.post(f"http://127.0.0.1:{ports['metadata']}/analyze", files={"file": data}, timeout=20)
+            session.post(f"http://127.0.0.1:{ports['metadata']}/analyze", files={"file": data}, timeout=60)
             took.append(time.perf_counter() - started)
     assert min(took) < 0.035  # the others may have waited for a busy machine
 
@@ -209,7 +209,7 @@ def test_limits_are_413(ports):
     ],
 )
 def test_what_may_not_be_fetched_is_refused(ports, query, said):
-    response = requests.get(f"http://127.0.0.1:{ports['colors']}/v3/analyze", params=query, timeout=10)
+    response = requests.get(f"http://127.0.0.1:{ports['colors']}/v3/analyze", params=query, timeout=60)
     assert response.status_code == 400
     assert said in response.json()["error"]["message"]
 

@@ -20,7 +20,7 @@ import psutil
 from tests.servers.certificates import Certificates
 
 INSTALL = "tests/servers/install.sh installs it"
-_START, _STOP = 60.0, 20.0  # seconds
+_START, _STOP = 120.0, 60.0  # seconds
 
 # Below every system's range of ephemeral ports: from inside it, a client that knocks while its server is
 # down can be given the server's port as its own, and so connect to itself or keep the server from binding.

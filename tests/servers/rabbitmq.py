@@ -89,7 +89,7 @@ class RabbitMQ(Server):
     def connect(self, vhost: str = "/") -> pika.BlockingConnection:
         """A client's connection."""
         credentials = pika.PlainCredentials(self.dbuser, self.password)
-        parameters = pika.ConnectionParameters(self.host, self.port, vhost, credentials, socket_timeout=5)
+        parameters = pika.ConnectionParameters(self.host, self.port, vhost, credentials, socket_timeout=30)
         if self.tls:
             context = ssl.create_default_context(cafile=self.tls.ca)
             context.load_cert_chain(self.tls.cert, self.tls.key)

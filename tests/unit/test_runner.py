@@ -39,7 +39,7 @@ from windmill.model import (
 from windmill.runner import Limits, Runner
 from windmill.writing import Passing, Recompute, Save
 
-PATIENCE = 5.0  # seconds after which a test that waits for an event has failed
+PATIENCE = 60.0  # seconds after which a test that waits for an event has failed
 
 
 @pytest.fixture(autouse=True)
