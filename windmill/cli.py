@@ -26,6 +26,7 @@ COMMANDS = {
     "workers": "start and stop this box's workers (also: workers.sh)",
     "monitor": "who works, who is silent, what is queued (also: monitor_workers.py)",
     "serve": "serve reference ML services over HTTP",
+    "models": "the services' weights: list, pull, path, verify, add",
     "schema": "create or update the tables in PostgreSQL",
 }
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.contract.test_store import CAT_BOX, PATIENCE, add_images, crop_result, dispatched, done, merged
 from windmill.catalog import facts
-from windmill.core import seen, wire
+from windmill.core import merging, seen, wire
 from windmill.dead import Matching
 from windmill.handlers.merge import Merge
 from windmill.handlers.vote import Vote
@@ -188,7 +188,7 @@ def test_boxes_and_stages_are_made_again(images, store, ledger):
     store.recompute([one], lambda snapshot: MERGER(snapshot, resumed=False))
     stale = {"services": ("bbox_merger",), "which": Which.STALE}
     assert send(ledger, StagesAgain(**stale, rule="another 9")) != []
-    assert send(ledger, StagesAgain(**stale, rule="weighted_boxes_by_service 1")) == []
+    assert send(ledger, StagesAgain(**stale, rule=merging.IDENTITY)) == []
 
 
 def test_what_lies_in_no_queue_is_lost_and_only_that(images, store, ledger):

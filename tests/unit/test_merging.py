@@ -45,6 +45,16 @@ def test_two_detectors_that_agree_make_one_box_with_both_as_evidence():
     assert merged[0].avg_confidence == merged[0].score == 0.75
 
 
+BOTH = ("spatial", "classification")
+
+
+def test_a_classifier_that_draws_no_boxes_does_not_speak_against_any():
+    weak = reply("yolov8", seen("🧑", 0.3, box(0, 0, 50, 50)))
+    elsewhere = seen("🐈", 0.9, box(60, 60, 30, 30))
+    assert merge([weak, reply("xception", types=BOTH)]) == merge([weak])
+    assert [one.emoji for one in merge([weak, reply("clip", elsewhere, types=BOTH)])] == ["🐈"]
+
+
 def test_different_classes_at_one_place_stay_apart():
     where = box(0, 0, 50, 50)
     merged = merge([reply("a", seen("🐈", 0.9, where)), reply("b", seen("🐕", 0.9, where))])

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Sequence
 
 from windmill.core import emoji
 from windmill.core.geometry import iou, rounded, weighted_mean
-from windmill.model import Box, MergedBox, SourcedDetection, StoredReply
+from windmill.model import Box, MergedBox, ServiceReply, SourcedDetection, StoredReply
 
 RULE = "weighted_boxes_by_service"
-VERSION = 1
+VERSION = 2
 IDENTITY = f"{RULE} {VERSION}"  # as stages carry it
 
 SAME_OBJECT = 0.5  # IoU from which two services' boxes are one object
@@ -30,12 +30,19 @@ def merge(replies: Iterable[StoredReply]) -> tuple[MergedBox, ...]:
     `score` is the mean confidence over all services that looked, counting 0 for those that saw nothing:
     agreement raises it, and a lone weak detection falls once others looked and did not see it.
     """
-    spatial = [stored for stored in replies if "spatial" in stored.reply.service_types]
+    spatial = [stored for stored in replies if _looked_for_boxes(stored.reply)]
     looked = len(spatial)
     clusters = _clusters(sorted(_detections(spatial), key=_rank))
     fused = [_fuse(members, looked) for members in clusters]
     standing = {box.key: box for box in fused if looked == 1 or box.score >= STANDS}
     return tuple(sorted(standing.values(), key=lambda box: (-box.score, box.key)))
+
+
+def _looked_for_boxes(reply: ServiceReply) -> bool:
+    """False for a classifier's word on the whole image: it draws no boxes, so that it has none is no news."""
+    return "spatial" in reply.service_types and (
+        "classification" not in reply.service_types or any(seen.box for seen in reply.detections)
+    )
 
 
 def _detections(replies: Sequence[StoredReply]) -> Iterable[SourcedDetection]:

@@ -2,101 +2,108 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import anyio
-import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from windmill.errors import ImageError, ImageTooLargeError
+from windmill.errors import ConfigError, ImageError, ImageTooLargeError
 from windmill.services import door
-from windmill.services.base import Model, Prediction
-from windmill.services.inference import Inference
+from windmill.services.base import ANALYZE, Model, RequestError, UpstreamError
+from windmill.services.host import FullError, Host, Limits
+from windmill.services.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-_ENDPOINTS = ("/v3/analyze", "/analyze")
-_IN_HAND = 2  # decoded photos, up to 150 MB each: one is looked at while the next is decoded
-_FETCHING = 8  # addresses read at once
+_OLDER = "/analyze"  # what workers of older services call
+
+# Errors that have an answer of their own; all others are a 500, and in the log.
+_STATUS: Mapping[type[Exception], HTTPStatus] = {
+    ImageTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    ImageError: HTTPStatus.BAD_REQUEST,
+    door.SlowUploadError: HTTPStatus.REQUEST_TIMEOUT,
+    RequestError: HTTPStatus.BAD_REQUEST,
+    ClientDisconnect: HTTPStatus.BAD_REQUEST,
+    FullError: HTTPStatus.SERVICE_UNAVAILABLE,
+    UpstreamError: HTTPStatus.SERVICE_UNAVAILABLE,
+    ConfigError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
 
 
 class ServiceApp:
-    """Routes of one service. One thread runs its model; requests wait for it in turn."""
+    """Routes of one service: what its model can be asked, /health and /metrics."""
 
-    def __init__(self, name: str, model: Model, *, file_root: Path | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        loading: Callable[[], Model],
+        *,
+        asks: Mapping[str, type],
+        limits: Limits,
+        file_root: Path | None = None,
+    ) -> None:
         self._name = name
-        self._inference = Inference(name, model)
-        self._file_root = file_root
-        self._in_hand = asyncio.Semaphore(_IN_HAND)
-        self._fetching = anyio.CapacityLimiter(_FETCHING)
+        self._asks = dict(asks) | ({_OLDER: asks[ANALYZE]} if ANALYZE in asks else {})
+        self._metrics = Metrics(name)
+        self.host = Host(name, loading, dict(asks), limits, self._metrics)
+        self._door = door.Door(file_root)
         self.asgi = Starlette(
             routes=[
-                *(Route(path, self._analyze, methods=["GET", "POST"]) for path in _ENDPOINTS),
+                *(Route(path, self._answer, methods=["GET", "POST"]) for path in self._asks),
                 Route("/health", self._health),
+                Route("/metrics", self._numbers),
             ],
-            exception_handlers={
-                HTTPException: self._refused,
-                ClientDisconnect: self._gone,
-                Exception: self._broken,
-            },
+            exception_handlers={HTTPException: self._refused, Exception: self._broken},
         )
 
     async def _health(self, _: Request) -> JSONResponse:
-        works = await self._inference.works()
-        body = {
-            "status": "healthy" if works else "broken",
-            "service": self._name,
-            "model": self._inference.info,
-        }
-        return JSONResponse(body, 200 if works else 503)
-
-    async def _analyze(self, request: Request) -> JSONResponse:
-        started = time.perf_counter()
+        body: dict[str, Any] = {"status": "healthy", "service": self._name}
         try:
-            predictions = await self._look(*await self._received(request))
-        except ImageTooLargeError as exc:
-            return self._error(413, str(exc), started)
-        except ImageError as exc:
-            return self._error(400, str(exc), started)
-        return self._reply(predictions, started)
+            await self.host.works()
+        except Exception as exc:  # noqa: BLE001 -- whatever it is, it is the reason
+            body |= {"status": "broken", "reason": _told(exc)}
+        info = self.host.info
+        body |= {"loaded": info is not None} | ({"model": info.shown()} if info else {})
+        return JSONResponse(body, 200 if body["status"] == "healthy" else 503)
 
-    async def _received(self, request: Request) -> tuple[str, bytes]:
-        """The image's name and bytes, by whichever of the three ways it came."""
-        if "url" in request.query_params:
-            url = request.query_params["url"]
-            return url, await anyio.to_thread.run_sync(door.from_url, url, limiter=self._fetching)
-        if "file" in request.query_params:
-            path = request.query_params["file"]
-            return path, await anyio.to_thread.run_sync(door.from_path, path, self._file_root)
-        if request.method != "POST":
-            raise ImageError("no image: POST it as field `file`, or name it as ?url= or ?file=")
-        return await door.uploaded(request)
+    async def _numbers(self, _: Request) -> Response:
+        return Response(self._metrics.text(), media_type="text/plain; version=0.0.4")
 
-    async def _look(self, name: str, data: bytes) -> Sequence[Prediction]:
-        async with self._in_hand:
-            photo = await anyio.to_thread.run_sync(door.photo, name, data)
-            return await self._inference.predict(photo)
+    async def _answer(self, request: Request) -> JSONResponse:
+        started = time.perf_counter()
+        path = request.url.path
+        try:
+            with self.host.admitted():
+                response = await self._asked(request, started)
+        except FullError as exc:
+            await door.discarded(request)  # or a client that is still sending never reads why
+            response = self._error(exc, started)
+            response.headers["Retry-After"] = str(exc.retry_after)
+        except tuple(_STATUS) as exc:
+            response = self._error(exc, started)
+        self._metrics.request(path, response.status_code, time.perf_counter() - started)
+        return response
 
-    def _reply(self, predictions: Sequence[Prediction], started: float) -> JSONResponse:
-        return JSONResponse(
-            {
-                "service": self._name,
-                "status": "success",
-                "predictions": list(predictions),
-                "metadata": {"processing_time": _since(started), "model_info": self._inference.info},
-            }
-        )
+    async def _asked(self, request: Request, started: float) -> JSONResponse:
+        path = ANALYZE if request.url.path == _OLDER else request.url.path
+        received = await self._door.received(request, self._asks[path])
+        reply, info = await self.host.ask(path, received)
+        metadata = {"processing_time": _since(started), "model_info": info.shown()}
+        return JSONResponse({"service": self._name, "status": "success", **reply, "metadata": metadata})
 
-    def _error(self, status: int, message: str, started: float) -> JSONResponse:
+    def _error(self, exc: Exception, started: float) -> JSONResponse:
+        status = next(status for kind, status in _STATUS.items() if isinstance(exc, kind))
+        return self._shaped(status, _told(exc), started)
+
+    def _shaped(self, status: int, message: str, started: float) -> JSONResponse:
         body = {
             "service": self._name,
             "status": "error",
@@ -107,14 +114,19 @@ class ServiceApp:
         return JSONResponse(body, status)
 
     async def _refused(self, _: Request, exc: Any) -> JSONResponse:
-        return self._error(exc.status_code, str(exc.detail), time.perf_counter())
+        return self._shaped(exc.status_code, str(exc.detail), time.perf_counter())
 
-    async def _gone(self, _: Request, __: Exception) -> JSONResponse:
-        return self._error(400, "the upload ended before its end", time.perf_counter())
-
-    async def _broken(self, _: Request, exc: Exception) -> JSONResponse:
+    async def _broken(self, request: Request, exc: Exception) -> JSONResponse:
         log.error("%s: nobody foresaw this", self._name, exc_info=exc)
-        return self._error(500, f"internal error: {type(exc).__name__}", time.perf_counter())
+        self._metrics.request(request.url.path, 500, 0.0)
+        return self._shaped(500, _told(exc), time.perf_counter())
+
+
+def _told(exc: Exception) -> str:
+    """What a stranger is told: our own words, but of an error that nobody foresaw only its kind."""
+    if isinstance(exc, ClientDisconnect):
+        return "the upload ended before its end"
+    return str(exc) if isinstance(exc, tuple(_STATUS)) else f"internal error: {type(exc).__name__}"
 
 
 def _since(started: float) -> float:

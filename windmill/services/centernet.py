@@ -4,31 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
-import numpy as np
-
 from windmill.services import coco, onnx_session
-from windmill.services.base import Photo, Prediction
+from windmill.services.base import Info, Model, Photo, Reply, Task, analyzer
+from windmill.services.coco import Floats, Squeezed
+from windmill.services.weights import Weights
 
 _SIZE = 512
 _THRESHOLD = 0.3
 
 
-class CenterNet:
-    """Loads at once; the input is squeezed to 512 × 512. The weakest of the three, good for disagreement."""
+def load(weights: Weights) -> Model:
+    """The input is squeezed to 512 × 512. The weakest of the three, good for disagreement."""
+    return analyzer(Info.of(weights, "ONNX Runtime", "CenterNet MobileNetV3 512"), CenterNet(weights))
 
-    def __init__(self) -> None:
+
+class CenterNet(Task[Photo, Squeezed, Floats]):
+    """See `load`."""
+
+    def __init__(self, weights: Weights) -> None:
         self._session = onnx_session.converted(
-            "centernet", "package/models/centernet.json", ["tower_0/detections"]
+            weights, "package/models/centernet.json", ["tower_0/detections"]
         )
         self._input = self._session.get_inputs()[0].name
-        self.info = onnx_session.info("centernet", "ONNX Runtime", "CenterNet MobileNetV3 512")
 
-    def predict(self, photo: Photo) -> Sequence[Prediction]:
-        """See `base.Model`."""
-        picture = cv2.resize(photo.pixels, (_SIZE, _SIZE))[None].astype(np.float32)
-        found = self._session.run(None, {self._input: np.ascontiguousarray(picture)})[0][0]
-        found = found[found[:, 4] > _THRESHOLD]  # x1, y1, x2, y2, score, class
-        corners = found[:, :4] * np.array([photo.width, photo.height] * 2, np.float32) / _SIZE
-        indices = found[:, 5].astype(int).tolist()
-        return coco.detections(photo, corners, found[:, 4], indices, threshold=_THRESHOLD)
+    def preprocess(self, asked: Photo) -> Squeezed:
+        return coco.squeezed(asked, _SIZE)
+
+    def predict(self, inputs: Sequence[Squeezed]) -> Sequence[Floats]:
+        return [self._session.run(None, {self._input: one.planes[None]})[0][0] for one in inputs]
+
+    def postprocess(self, given: Squeezed, output: Floats) -> Reply:
+        strong = output[output[:, 4] > _THRESHOLD]  # x1, y1, x2, y2, score, class
+        indices = strong[:, 5].astype(int).tolist()
+        found = coco.detections(given, strong[:, :4] / _SIZE, strong[:, 4], indices, threshold=_THRESHOLD)
+        return {"predictions": found}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from windmill.services.base import Photo, Prediction
+from windmill.services.resizing import resized
 
 Floats = npt.NDArray[np.float32]
 
@@ -32,27 +35,46 @@ def from_90() -> dict[int, int]:
     return {number: index for index, number in enumerate(used)}
 
 
+@dataclass(frozen=True, slots=True)
+class Squeezed:
+    """A photo as detectors want it, and its true size, to which their boxes are stretched again."""
+
+    planes: Floats
+    width: int
+    height: int
+
+
+def squeezed(photo: Photo, side: int) -> Squeezed:
+    """The photo as side × side × RGB from 0 to 255, whatever its shape was."""
+    planes = resized(photo.pixels, side, side).astype(np.float32)
+    return Squeezed(planes, photo.width, photo.height)
+
+
 def detections(
-    photo: Photo,
-    corners: Floats,
+    seen: Squeezed,
+    corners: npt.NDArray[np.floating[Any]],
     scores: Floats,
     indices: Sequence[int],
     *,
     threshold: float,
     overlap: float = 0.5,
 ) -> list[Prediction]:
-    """Predictions from boxes (n × x1, y1, x2, y2 in pixels), after non-maximum suppression by class."""
+    """Predictions from boxes (n × x1, y1, x2, y2 as parts of the photo, 0 to 1), after non-maximum
+    suppression by class."""
     if not len(corners):
         return []
-    sizes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
+    pixels = corners * np.array([seen.width, seen.height] * 2, np.float32)
+    sizes = np.concatenate([pixels[:, :2], pixels[:, 2:] - pixels[:, :2]], axis=1)
     kept = cv2.dnn.NMSBoxesBatched(sizes.tolist(), scores.tolist(), list(indices), threshold, overlap)
     order = sorted(np.array(kept).reshape(-1).tolist(), key=lambda n: -scores[n])
-    found = (_prediction(photo, corners[n], float(scores[n]), indices[n]) for n in order)
+    found = (_prediction(seen, pixels[n], float(scores[n]), indices[n]) for n in order)
     return [one for one in found if one["bbox"]["width"] > 0 and one["bbox"]["height"] > 0]
 
 
-def _prediction(photo: Photo, corners: Floats, score: float, index: int) -> Prediction:
-    limits = (photo.width, photo.height, photo.width, photo.height)
+def _prediction(
+    seen: Squeezed, corners: npt.NDArray[np.floating[Any]], score: float, index: int
+) -> Prediction:
+    limits = (seen.width, seen.height, seen.width, seen.height)
     x1, y1, x2, y2 = (
         int(min(max(round(float(v)), 0), most)) for v, most in zip(corners, limits, strict=True)
     )

@@ -12,32 +12,36 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from windmill.services.base import Photo, Pixels, Prediction
+from windmill.services.base import Info, Model, Photo, Pixels, Prediction, Reply, Task, analyzer
 from windmill.services.colour_difference import Floats, ciede2000, lab
+from windmill.services.resizing import within
 
 _COLOURS = 8
 _SIDE = 100  # pixels of the reduced photo that is quantised
 _GREY = 8.0  # CIELAB chroma below which a colour is neither warm nor cool
 
 
-class Colors:
+def load() -> Model:
     """There is nothing to load but the names; the hex codes of both ranges are approximations on screen."""
+    return analyzer(Info(framework="Pillow", name="median cut + k-means", version=PIL.__version__), Colors())
 
-    info = {"framework": "Pillow", "name": "median cut + k-means", "version": PIL.__version__}  # noqa: RUF012
 
-    def predict(self, photo: Photo) -> Sequence[Prediction]:
-        """See `base.Model`."""
-        found = [_colour(rgb, share) for rgb, share in _palette(photo.pixels)]
-        return [{"primary": found[0], "palette": {"colors": found}}]
+class Colors(Task[Photo, Pixels, list[Prediction]]):
+    """See `load`."""
+
+    def preprocess(self, asked: Photo) -> Pixels:
+        return within(asked.pixels, _SIDE, cv2.INTER_AREA)[0]
+
+    def predict(self, inputs: Sequence[Pixels]) -> Sequence[list[Prediction]]:
+        return [[_colour(rgb, share) for rgb, share in _palette(pixels)] for pixels in inputs]
+
+    def postprocess(self, given: Pixels, output: list[Prediction]) -> Reply:  # noqa: ARG002 -- of a task
+        return {"predictions": [{"primary": output[0], "palette": {"colors": output}}]}
 
 
 def _palette(pixels: Pixels) -> list[tuple[Pixels, float]]:
     """Colours by their share of the photo, largest first."""
-    height, width = pixels.shape[:2]
-    scale = min(1.0, _SIDE / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = Image.fromarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
-    quantised = small.quantize(_COLOURS, method=Image.Quantize.MEDIANCUT, kmeans=2)
+    quantised = Image.fromarray(pixels).quantize(_COLOURS, method=Image.Quantize.MEDIANCUT, kmeans=2)
     table = np.array(quantised.getpalette(), np.uint8).reshape(-1, 3)
     counts = np.bincount(np.asarray(quantised).reshape(-1), minlength=len(table))
     order = sorted(np.flatnonzero(counts).tolist(), key=lambda n: -int(counts[n]))

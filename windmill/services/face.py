@@ -3,46 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
-from windmill.services import onnx_session, weights
-from windmill.services.base import Photo, Prediction
+from windmill.services.base import Info, Model, Photo, Pixels, Prediction, Reply, Task, analyzer
+from windmill.services.resizing import within
+from windmill.services.weights import Weights
 
 _LONGEST = 640  # pixels; larger photos are reduced first
 _THRESHOLD = 0.7
 _KEYPOINTS = ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left")
 
+Faces = npt.NDArray[np.float32]  # n × x, y, width, height, five keypoints, score
 
-class YuNet:
-    """Loads at once."""
 
-    def __init__(self) -> None:
-        source = weights.fetch("face")
+def load(weights: Weights) -> Model:
+    """Photos are looked at with up to 640 pixels a side."""
+    return analyzer(Info.of(weights, "OpenCV DNN", "YuNet 2023mar int8bq"), YuNet(weights))
+
+
+@dataclass(frozen=True, slots=True)
+class Reduced:
+    """A photo (blue, green, red) that is `scale` times the one of `width` × `height` pixels."""
+
+    pixels: Pixels
+    scale: float
+    width: int
+    height: int
+
+
+class YuNet(Task[Photo, Reduced, Faces]):
+    """See `load`."""
+
+    def __init__(self, weights: Weights) -> None:
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # else it warns of what nobody set
-        self._detector = cv2.FaceDetectorYN.create(
-            str(source.folder / next(iter(source.files))), "", (320, 320), _THRESHOLD
-        )
-        self.info = onnx_session.info("face", "OpenCV DNN", "YuNet 2023mar int8bq")
+        self._detector = cv2.FaceDetectorYN.create(str(weights.path()), "", (320, 320), _THRESHOLD)
 
-    def predict(self, photo: Photo) -> Sequence[Prediction]:
-        """See `base.Model`."""
-        scale = min(1.0, _LONGEST / max(photo.width, photo.height))
-        size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
-        self._detector.setInputSize(size)
-        _, found = self._detector.detect(np.ascontiguousarray(cv2.resize(photo.pixels, size)[:, :, ::-1]))
-        predictions = () if found is None else (_prediction(photo, face, scale) for face in found)
-        return [one for one in predictions if min(one["bbox"][2:]) > 0]
+    def preprocess(self, asked: Photo) -> Reduced:
+        pixels, scale = within(asked.pixels, _LONGEST)
+        return Reduced(np.ascontiguousarray(pixels[:, :, ::-1]), scale, asked.width, asked.height)
+
+    def predict(self, inputs: Sequence[Reduced]) -> Sequence[Faces]:
+        return [self._detected(one.pixels) for one in inputs]
+
+    def postprocess(self, given: Reduced, output: Faces) -> Reply:
+        predictions = (_prediction(given, face) for face in output)
+        return {"predictions": [one for one in predictions if min(one["bbox"][2:]) > 0]}
+
+    def _detected(self, pixels: Pixels) -> Faces:
+        self._detector.setInputSize(pixels.shape[1::-1])
+        _, found = self._detector.detect(pixels)
+        return np.zeros((0, 15), np.float32) if found is None else np.asarray(found, np.float32)
 
 
-def _prediction(photo: Photo, face: Any, scale: float) -> Prediction:
+def _prediction(given: Reduced, face: Any) -> Prediction:
     """`face`: x, y, width, height, five keypoints, score; in pixels of the reduced photo."""
-    x1, y1, width, height = (float(value) / scale for value in face[:4])
+    x1, y1, width, height = (float(value) / given.scale for value in face[:4])
     left, top = max(0, round(x1)), max(0, round(y1))
-    right, bottom = min(photo.width, round(x1 + width)), min(photo.height, round(y1 + height))
-    points = (face[4:14].reshape(5, 2) / scale).round(1).tolist()
+    right, bottom = min(given.width, round(x1 + width)), min(given.height, round(y1 + height))
+    points = (face[4:14].reshape(5, 2) / given.scale).round(1).tolist()
     return {
         "label": "face",
         "emoji": "🙂",

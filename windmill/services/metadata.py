@@ -11,40 +11,46 @@ from typing import Any
 import PIL
 from PIL import ExifTags, Image
 
-from windmill.services.base import Photo, Prediction
+from windmill.services.base import Info, Model, Photo, Prediction, Reply, Task, analyzer
 
 _LONGEST_TEXT = 500  # characters of one EXIF value
 _LEFT_OUT = {"MakerNote", "UserComment", "PrintImageMatching", "ExifOffset", "GPSInfo"}
 
 
-class Metadata:
+def load() -> Model:
     """There is nothing to load."""
+    return analyzer(Info(framework="Pillow", name="metadata", version=PIL.__version__), Metadata())
 
-    info = {"framework": "Pillow", "name": "metadata", "version": PIL.__version__}  # noqa: RUF012 -- a constant
 
-    def predict(self, photo: Photo) -> Sequence[Prediction]:
-        """See `base.Model`."""
-        with Image.open(io.BytesIO(photo.data)) as picture:
+class Metadata(Task[Photo, Prediction, Prediction]):
+    """All is read where many threads may: there is no model that could only do one thing at a time."""
+
+    def preprocess(self, asked: Photo) -> Prediction:
+        with Image.open(io.BytesIO(asked.data)) as picture:
             exif = picture.getexif()
             camera = exif.get_ifd(ExifTags.IFD.Exif)
-            return [
-                {
-                    "dimensions": {
-                        "width": photo.width,
-                        "height": photo.height,
-                        "megapixels": round(photo.width * photo.height / 1e6, 2),
-                        "aspect_ratio": round(photo.width / photo.height, 4),
-                    },
-                    "file": {
-                        "format": picture.format,
-                        "mode": picture.mode,
-                        "size_bytes": len(photo.data),
-                        "sha256": hashlib.sha256(photo.data).hexdigest(),
-                    },
-                    "exif": _named({**exif, **camera}, ExifTags.TAGS),
-                    "gps": _position(exif.get_ifd(ExifTags.IFD.GPSInfo)),
-                }
-            ]
+            return {
+                "dimensions": {
+                    "width": asked.width,
+                    "height": asked.height,
+                    "megapixels": round(asked.width * asked.height / 1e6, 2),
+                    "aspect_ratio": round(asked.width / asked.height, 4),
+                },
+                "file": {
+                    "format": picture.format,
+                    "mode": picture.mode,
+                    "size_bytes": len(asked.data),
+                    "sha256": hashlib.sha256(asked.data).hexdigest(),
+                },
+                "exif": _named({**exif, **camera}, ExifTags.TAGS),
+                "gps": _position(exif.get_ifd(ExifTags.IFD.GPSInfo)),
+            }
+
+    def predict(self, inputs: Sequence[Prediction]) -> Sequence[Prediction]:
+        return inputs
+
+    def postprocess(self, given: Prediction, output: Prediction) -> Reply:  # noqa: ARG002 -- of a task
+        return {"predictions": [output]}
 
 
 def _named(values: Mapping[int, Any], names: Mapping[int, str]) -> dict[str, Any]:

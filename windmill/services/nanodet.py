@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-import cv2
 import numpy as np
 
 from windmill.services import coco, onnx_session
-from windmill.services.base import Photo, Pixels, Prediction
-from windmill.services.coco import Floats
+from windmill.services.base import Info, Model, Photo, Reply, Task, analyzer
+from windmill.services.coco import Floats, Squeezed
+from windmill.services.weights import Weights
 
 _SIZE = 416
 _MEAN, _STD = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)  # blue, green, red
@@ -18,28 +19,32 @@ _BINS = 11  # each side of a box is a distribution over 0…10 strides
 _THRESHOLD = 0.4
 
 
-class NanoDet:
-    """Loads at once; the input is squeezed to 416 × 416."""
+def load(weights: Weights) -> Model:
+    """The input is squeezed to 416 × 416."""
+    return analyzer(Info.of(weights, "ONNX Runtime", "NanoDet-m 416"), NanoDet(weights))
 
-    def __init__(self) -> None:
+
+class NanoDet(Task[Photo, Squeezed, list[Floats]]):
+    """See `load`."""
+
+    def __init__(self, weights: Weights) -> None:
         outputs = [f"Identity{suffix}:0" for suffix in ("", "_1", "_2", "_3", "_4", "_5")]
-        self._session = onnx_session.converted("nanodet", "package/models/nanodet.json", outputs)
+        self._session = onnx_session.converted(weights, "package/models/nanodet.json", outputs)
         self._input = self._session.get_inputs()[0].name
-        self.info = onnx_session.info("nanodet", "ONNX Runtime", "NanoDet-m 416")
 
-    def predict(self, photo: Photo) -> Sequence[Prediction]:
-        """See `base.Model`."""
-        outputs = self._session.run(None, {self._input: _prepared(photo.pixels)})
-        levels = [_decode(outputs, stride) for stride in _STRIDES]
+    def preprocess(self, asked: Photo) -> Squeezed:
+        squeezed = coco.squeezed(asked, _SIZE)
+        planes = ((squeezed.planes[:, :, ::-1] - _MEAN) / _STD).transpose(2, 0, 1)
+        return replace(squeezed, planes=np.ascontiguousarray(planes, np.float32))
+
+    def predict(self, inputs: Sequence[Squeezed]) -> Sequence[list[Floats]]:
+        return [self._session.run(None, {self._input: one.planes[None]}) for one in inputs]
+
+    def postprocess(self, given: Squeezed, output: list[Floats]) -> Reply:
+        levels = [_decode(output, stride) for stride in _STRIDES]
         corners, scores, indices = (np.concatenate(parts) for parts in zip(*levels, strict=True))
-        corners *= np.array([photo.width, photo.height] * 2, np.float32) / _SIZE
-        return coco.detections(photo, corners, scores, indices.tolist(), threshold=_THRESHOLD)
-
-
-def _prepared(pixels: Pixels) -> Floats:
-    bgr = cv2.resize(pixels, (_SIZE, _SIZE))[:, :, ::-1].astype(np.float32)
-    planes = ((bgr - _MEAN) / _STD).transpose(2, 0, 1)[None]
-    return np.ascontiguousarray(planes, np.float32)
+        found = coco.detections(given, corners / _SIZE, scores, indices.tolist(), threshold=_THRESHOLD)
+        return {"predictions": found}
 
 
 def _decode(outputs: Sequence[Floats], stride: int) -> tuple[Floats, Floats, Floats]:

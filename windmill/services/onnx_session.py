@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import onnxruntime
 
@@ -25,15 +24,15 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
 
 
 def converted(
-    name: str, model: str, outputs: Sequence[str], cut: Mapping[str, Sequence[int]] | None = None
+    source: Weights, model: str, outputs: Sequence[str], cut: Mapping[str, Sequence[int]] | None = None
 ) -> onnxruntime.InferenceSession:
     """A session on a TensorFlow.js model, which is converted the first time, and again by a new converter."""
 
-    def make(source: Weights) -> bytes:
-        data: bytes = tfjs.convert(source.folder / model, outputs, cut=cut).SerializeToString()
+    def make(fetched: Weights) -> bytes:
+        data: bytes = tfjs.convert(fetched.folder / model, outputs, cut=cut).SerializeToString()
         return data
 
-    return open_session(weights.derived(name, _recipe(model, outputs, cut), make))
+    return open_session(weights.derived(source.name, _recipe(model, outputs, cut), make))
 
 
 def _recipe(*arguments: object) -> str:
@@ -42,15 +41,3 @@ def _recipe(*arguments: object) -> str:
     for source in sorted(Path(tfjs.__file__).parent.glob("*.py")):
         recipe.update(source.read_bytes())
     return recipe.hexdigest()[:12]
-
-
-def info(name: str, framework: str, title: str) -> dict[str, str]:
-    """A reply's `model_info`."""
-    source: Any = weights.manifest()[name]
-    return {
-        "framework": framework,
-        "name": title,
-        "version": source.version,
-        "sha256": source.sha256,
-        "licence": source.licence,
-    }

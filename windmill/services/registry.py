@@ -3,35 +3,47 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from windmill import catalog
 from windmill.errors import ConfigError
-from windmill.services.base import Model
+from windmill.services import weights
+from windmill.services.base import ANALYZE, Model, Photo
 
-# name: (module, class)
-MODELS: Mapping[str, tuple[str, str]] = {
-    "colors": ("colors", "Colors"),
-    "metadata": ("metadata", "Metadata"),
-    "face": ("face", "YuNet"),
-    "nanodet": ("nanodet", "NanoDet"),
-    "ssdlite": ("ssdlite", "SSDLite"),
-    "centernet": ("centernet", "CenterNet"),
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A service: the module whose `load(*weights)` gives its `Model`, the weights' names in the manifest, and
+    what it can be asked, by path."""
+
+    module: str
+    weights: tuple[str, ...] = ()
+    asks: Mapping[str, type] = field(default_factory=lambda: {ANALYZE: Photo})
+
+
+SERVICES: Mapping[str, Entry] = {
+    "colors": Entry("colors"),
+    "metadata": Entry("metadata"),
+    "face": Entry("face", ("face",)),
+    "nanodet": Entry("nanodet", ("nanodet",)),
+    "ssdlite": Entry("ssdlite", ("ssdlite",)),
+    "centernet": Entry("centernet", ("centernet",)),
 }
 
 
 def known(name: str) -> str:
     """`name`, if there is such a service. Raises `ConfigError`."""
-    if name not in MODELS:
-        raise ConfigError(f"{name}: no reference service of that name; there are {', '.join(MODELS)}")
+    if name not in SERVICES:
+        raise ConfigError(f"{name}: no reference service of that name; there are {', '.join(SERVICES)}")
     return name
 
 
 def load(name: str) -> Model:
     """A loaded model. Raises `ConfigError`."""
-    module, kind = MODELS[known(name)]
-    model: Model = getattr(importlib.import_module(f"windmill.services.{module}"), kind)()
-    return model
+    entry = SERVICES[known(name)]
+    loading: Callable[..., Model] = importlib.import_module(f"windmill.services.{entry.module}").load
+    return loading(*(weights.fetch(one) for one in entry.weights))
 
 
 def port(name: str) -> int:

@@ -7,8 +7,9 @@ import contextlib
 import logging
 import signal
 import socket
-import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ import uvicorn
 from windmill.errors import ConfigError
 from windmill.services import onnx_session, registry
 from windmill.services.app import ServiceApp
+from windmill.services.host import Limits
 
 log = logging.getLogger(__name__)
 
@@ -31,20 +33,31 @@ class _Server(uvicorn.Server):
         yield
 
 
-def serve(ports: Mapping[str, int], host: str, *, file_root: Path | None = None) -> None:
-    """Loads the models and serves them, name → port, until SIGTERM or Ctrl-C.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """What to serve, name → port, and how. `lazy`: load a model when the first request comes."""
+
+    ports: Mapping[str, int]
+    host: str
+    limits: Limits
+    lazy: bool = False
+    file_root: Path | None = None
+
+
+def serve(wanted: Serving) -> None:
+    """Serves models until SIGTERM or Ctrl-C.
 
     Ports are taken before anything is loaded, and answered once all is. Raises `ConfigError`.
     """
     cv2.setNumThreads(onnx_session.THREADS)
     with contextlib.ExitStack() as open_sockets:
         sockets = {}
-        for name, port in ports.items():
-            with _naming(name, host, port):
-                sockets[name] = open_sockets.enter_context(_bound(host, port))
-        apps = {name: _loaded(name, file_root) for name in ports}
+        for name, port in wanted.ports.items():
+            with _naming(name, wanted.host, port):
+                sockets[name] = open_sockets.enter_context(_bound(wanted.host, port))
+        apps = {name: _app(name, wanted) for name in wanted.ports}
         for name, bound in sockets.items():
-            with _naming(name, host, ports[name]):
+            with _naming(name, wanted.host, wanted.ports[name]):
                 bound.listen()  # only this finds that another, which was loading like us, was faster
         asyncio.run(_serve_all(apps, sockets))
 
@@ -70,10 +83,16 @@ def _naming(name: str, host: str, port: int) -> Iterator[None]:
         raise ConfigError(f"{name}: cannot listen on {host}:{port}: {exc.strerror}") from exc
 
 
-def _loaded(name: str, file_root: Path | None) -> ServiceApp:
-    started = time.perf_counter()
-    app = ServiceApp(name, registry.load(name), file_root=file_root)
-    log.info("%s: loaded in %.1f s", name, time.perf_counter() - started)
+def _app(name: str, wanted: Serving) -> ServiceApp:
+    app = ServiceApp(
+        name,
+        partial(registry.load, name),
+        asks=registry.SERVICES[name].asks,
+        limits=wanted.limits,
+        file_root=wanted.file_root,
+    )
+    if not wanted.lazy:
+        app.host.load()
     return app
 
 

@@ -3,6 +3,7 @@
 import io
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -11,30 +12,53 @@ import uvicorn
 from PIL import Image as Pictures
 
 from tests.waiting import until
+from windmill.errors import ConfigError
 from windmill.services.app import ServiceApp
+from windmill.services.base import ANALYZE, Info, Photo, Task, analyzer
+from windmill.services.host import Limits
 
 SEEN = {"label": "thing", "confidence": 0.5, "emoji": "📦", "bbox": {"x": 0, "y": 0, "width": 1, "height": 1}}
 
 
-class Stub:
-    """Sees one thing in everything; fails while told to."""
+INFO = Info(framework="none", name="stub", version="1", sha256="0" * 64)
 
-    info = {"framework": "none", "name": "stub", "version": "1", "sha256": "0" * 64}  # noqa: RUF012
+
+class Stub(Task):
+    """Sees one thing in everything; fails while told to."""
 
     def __init__(self):
         self.failing = False
         self.sizes = []
+        self.begun, self.open = threading.Event(), threading.Event()
+        self.open.set()
 
-    def predict(self, photo):
+    def preprocess(self, asked):
+        return asked.width, asked.height
+
+    def predict(self, inputs):
+        self.begun.set()
+        assert self.open.wait(20)
         if self.failing:
             raise RuntimeError("the secret path is /home/someone")
-        self.sizes.append((photo.width, photo.height))
-        return [SEEN]
+        self.sizes += inputs
+        return [[SEEN] for _ in inputs]
+
+    def postprocess(self, given, output):
+        return {"predictions": output}
 
 
 @contextmanager
-def serving(model, **options):
-    config = uvicorn.Config(ServiceApp("stub", model, **options).asgi, log_config=None, lifespan="off")
+def serving(task, limits=Limits(), lazy=False, **options):  # noqa: B008 -- frozen
+    app = ServiceApp("stub", lambda: analyzer(INFO, task), asks={ANALYZE: Photo}, limits=limits, **options)
+    if not lazy:
+        app.host.load()
+    with serving_model(app) as address:
+        yield address
+
+
+@contextmanager
+def serving_model(app):
+    config = uvicorn.Config(app.asgi, log_config=None, lifespan="off")
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, args=([listening],))
@@ -85,7 +109,7 @@ def test_a_reply_has_the_contracts_shape(url, path):
     assert response.status_code == 200
     assert (body["service"], body["status"], body["predictions"]) == ("stub", "success", [SEEN])
     assert body["metadata"]["processing_time"] > 0
-    assert body["metadata"]["model_info"] == Stub.info
+    assert body["metadata"]["model_info"] == INFO.shown()
 
 
 def test_a_path_under_the_root_is_read(url):
@@ -96,7 +120,7 @@ def test_a_model_sees_upright_pixels(url, stub):
     exif = Pictures.Exif()
     exif[0x0112] = 6  # lies on its side
     post(url, picture((40, 30), exif=exif))
-    assert stub.sizes == [(30, 40)]
+    assert stub.sizes[-1] == (30, 40)
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", picture()[:40]])
@@ -107,7 +131,7 @@ def test_what_is_no_image_is_400(url, data):
 def test_too_many_pixels_are_413_before_they_are_decoded(url, stub):
     bomb = picture((8000, 7000), "1")
     assert "50 megapixels" in refused(post(url, bomb), 413)
-    assert stub.sizes == []
+    assert (8000, 7000) not in stub.sizes
 
 
 def chunks(megabytes):
@@ -180,3 +204,65 @@ def test_three_bad_photos_do_not_make_a_model_broken(url, stub):
         post(url, picture())
     stub.failing = False
     assert requests.get(f"{url}/health", timeout=60).status_code == 200
+
+
+def test_who_finds_the_queue_full_is_told_when_to_come_again(stub):
+    with serving(stub, Limits(waiting=2)) as address, ThreadPoolExecutor(2) as others:
+        stub.begun.clear()
+        stub.open.clear()
+        waiting = [others.submit(post, address, picture()) for _ in range(2)]
+        until(lambda: number(address, "in_hand") == 2, 20)
+        refusal = post(address, picture() + bytes(5_000_000))
+        assert "2 requests wait" in refused(refusal, 503)
+        assert 1 <= int(refusal.headers["Retry-After"]) <= 60
+        assert requests.get(f"{address}/health", timeout=60).status_code == 200
+        stub.open.set()
+        assert [one.result(20).status_code for one in waiting] == [200, 200]
+        assert post(address, picture()).status_code == 200
+        assert number(address, "full_total") == 1
+
+
+def number(address, name):
+    """A figure of /metrics."""
+    lines = requests.get(f"{address}/metrics", timeout=60).text.splitlines()
+    return float(next(line for line in lines if line.startswith(f"windmill_service_{name}{{")).split()[-1])
+
+
+def test_metrics_count_answers_stages_and_batches(url):
+    post(url, picture())
+    post(url, b"hello")
+    text = requests.get(f"{url}/metrics", timeout=60).text
+    assert 'request_seconds_count{path="/v3/analyze",service="stub",status="200"} 1.0' in text
+    assert 'request_seconds_count{path="/v3/analyze",service="stub",status="400"} 1.0' in text
+    assert 'stage_seconds_count{service="stub",stage="predict"} 2.0' in text  # the first was the warm-up's
+    assert number(url, "model_loaded") == 1
+
+
+def test_a_lazy_model_is_loaded_by_the_first_request_and_leaves_when_idle(stub):
+    with serving(stub, Limits(idle=0.2), lazy=True) as address:
+
+        def loaded():
+            return requests.get(f"{address}/health", timeout=60).json()["loaded"]
+
+        assert not loaded()
+        assert post(address, picture()).status_code == 200
+        assert stub.sizes == [(64, 64), (4, 3)]  # warmed up first
+        until(lambda: not loaded(), 20)
+        assert post(address, picture()).status_code == 200
+
+
+def test_a_lazy_model_that_cannot_be_loaded_says_why_and_heals(stub):
+    missing = [ConfigError("thing.onnx is missing")]
+
+    def loading():
+        if missing:
+            raise missing[0]
+        return analyzer(INFO, stub)
+
+    with serving_model(ServiceApp("stub", loading, asks={ANALYZE: Photo}, limits=Limits())) as address:
+        assert refused(post(address, picture()), 503) == "thing.onnx is missing"
+        health = requests.get(f"{address}/health", timeout=60)
+        assert (health.status_code, health.json()["reason"]) == (503, "thing.onnx is missing")
+        missing.clear()
+        assert requests.get(f"{address}/health", timeout=60).status_code == 200
+        assert post(address, picture()).status_code == 200

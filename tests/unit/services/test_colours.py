@@ -41,7 +41,7 @@ def test_a_colour_is_warm_or_cool(code, said):
 def test_the_palette_is_ordered_by_share():
     pixels = np.full((40, 40, 3), (200, 16, 46), np.uint8)
     pixels[:10] = (20, 20, 220)
-    (found,) = Colors().predict(Photo(data=b"", pixels=pixels))
+    (found,) = Colors().alone(Photo(data=b"", pixels=pixels))["predictions"]
     assert found["primary"]["share"] == pytest.approx(0.75, abs=0.02)
     assert found["primary"]["prismacolor"] == "Crimson Red"
     assert sum(colour["share"] for colour in found["palette"]["colors"]) == pytest.approx(1, abs=0.01)

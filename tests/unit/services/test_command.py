@@ -7,15 +7,15 @@ import pytest
 
 from windmill.errors import ConfigError
 from windmill.services import command, registry, server
+from windmill.services.host import Limits
+from windmill.services.server import Serving
 
 
 @pytest.fixture
 def served(monkeypatch):
     """What `serve` was called with."""
     calls = []
-    monkeypatch.setattr(
-        server, "serve", lambda ports, host, *, file_root: calls.append((ports, host, file_root))
-    )
+    monkeypatch.setattr(server, "serve", calls.append)
     return calls
 
 
@@ -32,13 +32,19 @@ def run(*words):
         (["colors=9000", "face"], {"colors": 9000, "face": 7772}),
         (["face", "--port", "9000"], {"face": 9000}),
         (["face", "--port", "0"], {"face": 0}),
+        (["colors", "face", "--port", "9000"], {"colors": 9000, "face": 9001}),
+        (["colors", "face", "--port", "0"], {"colors": 0, "face": 0}),
         (["face=0", "colors=0"], {"face": 0, "colors": 0}),
-        (["all"], {name: registry.port(name) for name in registry.MODELS}),
+        (["all"], {name: registry.port(name) for name in registry.SERVICES}),
     ],
 )
 def test_each_service_gets_its_port(served, words, ports):
     assert run(*words) == 0
-    assert served == [(ports, "127.0.0.1", None)]
+    assert served == [
+        Serving(
+            ports=ports, host="127.0.0.1", limits=Limits(waiting=64, idle=None), lazy=False, file_root=None
+        )
+    ]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +52,9 @@ def test_each_service_gets_its_port(served, words, ports):
     [
         ([], "which services"),
         (["blip"], "blip: no reference service"),
-        (["colors", "face", "--port", "9000"], "single service"),
+        (["colors", "face", "--port", "65535"], "65536"),
+        (["colors", "--unload-after", "0"], "--unload-after 0"),
+        (["colors", "--queue", "none"], "--queue none"),
         (["colors", "colors=9000"], "colors: named twice"),
         (["colors=9000", "face=9000"], "face: port 9000 is already for colors"),
         (["colors=70000"], "70000"),
@@ -63,7 +71,7 @@ def test_what_makes_no_sense_is_said(served, words, said):
 def test_the_list_names_every_service(capsys):
     assert run("--list") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == list(registry.MODELS)
+    assert [line.split()[0] for line in lines] == list(registry.SERVICES)
 
 
 @pytest.fixture
@@ -74,6 +82,6 @@ def port():
 
 def test_a_port_that_another_took_while_we_loaded_is_named(monkeypatch, port):
     with server._bound("127.0.0.1", port) as rival:
-        monkeypatch.setattr(server, "_loaded", lambda *_: rival.listen())
+        monkeypatch.setattr(server, "_app", lambda *_: rival.listen())
         with pytest.raises(ConfigError, match=rf"colors: cannot listen on 127\.0\.0\.1:{port}"):
-            server.serve({"colors": port}, "127.0.0.1")
+            server.serve(Serving(ports={"colors": port}, host="127.0.0.1", limits=Limits()))

@@ -16,7 +16,7 @@ LATITUDE, LONGITUDE = ((52, 30, 36.0), (13, 22, 12.0))
 def facts(exif=None, fmt="JPEG", size=(40, 30)):
     file = io.BytesIO()
     Pictures.new("RGB", size).save(file, fmt, exif=exif or Pictures.Exif())
-    (found,) = Metadata().predict(door.photo("x", file.getvalue()))
+    (found,) = Metadata().alone(door.photo("x", file.getvalue()))["predictions"]
     return json.loads(json.dumps(found, allow_nan=False))
 
 
