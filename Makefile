@@ -14,6 +14,10 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 # Processes that run tests. Most tests wait for servers, so that two cores keep four busy; each has its own.
 WORKERS ?= 4
 
+# Before all that asks for some PyTorch, and as this one version, so that an index with builds for the CPU
+# (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL) gives one of 200 MB and not gigabytes of CUDA, which no test needs.
+TORCH ?= torch==2.13.0
+
 help:  ## lists these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -63,5 +67,6 @@ clean:  ## deletes .venv and what the tools left
 	@touch $@
 
 .venv/.dev: .venv/.made pyproject.toml
+	$(BIN)/pip install -q '$(TORCH)'
 	$(BIN)/pip install -q -e '.[dev]'
 	@touch $@ .venv/.demo  # dev has all of demo

@@ -53,12 +53,19 @@ def _serve(listening: socket.socket, answer: Callable[[socket.socket], None]) ->
 
 
 def read_request(connection: socket.socket) -> None:
-    """Takes a whole request off the connection: its head and its body often come one after the other."""
+    """Reads one to its end, which may come apart from its head; raises `ConnectionError` if there is none."""
     held = b""
     while b"\r\n\r\n" not in held:
-        held += connection.recv(65536)
+        held += _some(connection)
     head, _, rest = held.lower().partition(b"\r\n\r\n")
     lengths = [line[15:] for line in head.split(b"\r\n") if line.startswith(b"content-length:")]
     left = int(lengths[0]) - len(rest) if lengths else 0
     while left > 0:
-        left -= len(connection.recv(65536))
+        left -= len(_some(connection))
+
+
+def _some(connection: socket.socket) -> bytes:
+    data = connection.recv(65536)
+    if not data:
+        raise ConnectionError("the client has left")
+    return data

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from windmill import catalog, cli, settings
+from windmill.commands import models
 from windmill.services import registry
+from windmill.services.weights import manifest
 
 ROOT = Path(__file__).parents[1]
 DOCS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/*.md")]
@@ -20,6 +22,16 @@ def text(name):
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_every_command_is_in_the_manual(command):
     assert f"`windmill {command}" in text("docs/usage.md")
+
+
+@pytest.mark.parametrize("action", models.ACTIONS)
+def test_every_action_on_models_is_in_the_manual(action):
+    assert f"| `windmill models {action}" in text("docs/models.md")
+
+
+@pytest.mark.parametrize("name", [one.name for one in manifest().values() if one.source.kind == "file"])
+def test_what_a_user_must_bring_is_in_the_manual(name):
+    assert f"| `{name}` |" in text("docs/models.md")
 
 
 @pytest.mark.parametrize("service", catalog.BUILT_IN)

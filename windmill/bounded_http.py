@@ -12,11 +12,21 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http.client import HTTPException, IncompleteRead
 from typing import Any
 
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout
 from urllib3.connection import HTTPConnection
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProtocolError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    LocationValueError,
+    NewConnectionError,
+    ProtocolError,
+)
+
+BROKEN = (HTTPError, HTTPException, OSError, ValueError)  # ValueError: of urllib3, for odd hosts
+NOT_THERE = (ConnectTimeoutError, NewConnectionError, LocationValueError)
 
 _CONNECT_TIMEOUT = 5.0  # seconds; a neighbour on the same network answers at once or is down
 _HEAD = 2**20  # bytes that headers and the marks between chunks may take
@@ -24,6 +34,16 @@ _HEAD = 2**20  # bytes that headers and the marks between chunks may take
 
 class OverflowingError(Exception):
     """The other side sent more bytes than the call allows."""
+
+
+def cause(exc: Exception) -> str:
+    """Why there is no whole answer, in few words; `exc` is one of `BROKEN`."""
+    inner = exc.args[-1] if isinstance(exc, ProtocolError) and exc.args else exc
+    if isinstance(inner, ConnectionError):
+        return "the connection was closed"
+    if isinstance(inner, IncompleteRead):
+        return "it broke off in the middle"
+    return f"what came is not HTTP ({type(inner).__name__}: {inner})"
 
 
 class _Limits(threading.local):
@@ -76,8 +96,8 @@ class Pool:
         """The response, with its body still to be read; a connection that is not read to its end is closed.
 
         From here to the end of the block takes at most `seconds`, and brings at most `most` bytes of body
-        over the wire. Raises urllib3's `HTTPError`, `OSError`, `ValueError` and `OverflowingError`;
-        `out_of_time` tells a time that was too short from a connection that broke.
+        over the wire. Raises what `BROKEN` lists, and `OverflowingError`; `out_of_time` tells a time that was
+        too short from a connection that broke.
         """
         self._limits.start(seconds, most + _HEAD)
         response = self._send(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -26,6 +27,7 @@ COMMANDS = {
     "workers": "start and stop this box's workers (also: workers.sh)",
     "monitor": "who works, who is silent, what is queued (also: monitor_workers.py)",
     "serve": "serve reference ML services over HTTP",
+    "services": "check whether a service keeps the contract",
     "models": "the services' weights: list, pull, path, verify, add",
     "schema": "create or update the tables in PostgreSQL",
 }
@@ -47,6 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write(f"windmill {command}: interrupted\n")
         return 130
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        return 0
     finally:
         logging.shutdown()
 

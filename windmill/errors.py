@@ -75,17 +75,25 @@ class ServiceUnavailable(ServiceError):
     """Refused, unreachable, timed out or 503: jobs wait until the service is healthy again.
 
     With a healthy service behind it (`/health` answers, yet this image timed out) it counts as an attempt;
-    also when it `broke_off` in the middle of this image: the image may be what it died of.
+    also when it `broke_off` in the middle of this image: the image may be what it died of. One that is only
+    full says in `retry_after`, in seconds, when to come again.
     """
 
     verdict = Verdict.AGAIN
 
     def __init__(
-        self, message: str, *, service: str, timed_out: bool = False, broke_off: bool = False
+        self,
+        message: str,
+        *,
+        service: str,
+        timed_out: bool = False,
+        broke_off: bool = False,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message, service=service)
         self.timed_out = timed_out
         self.broke_off = broke_off
+        self.retry_after = retry_after
 
 
 class ServiceDown(ServiceUnavailable):

@@ -5,21 +5,12 @@ from __future__ import annotations
 import email.utils
 import json
 from datetime import UTC, datetime
-from http.client import HTTPException, IncompleteRead
 
 from urllib3 import BaseHTTPResponse
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    DecodeError,
-    HTTPError,
-    LocationValueError,
-    NameResolutionError,
-    NewConnectionError,
-    ProtocolError,
-)
+from urllib3.exceptions import DecodeError, NameResolutionError
 from urllib3.filepost import encode_multipart_formdata
 
-from windmill.bounded_http import OverflowingError, Pool
+from windmill.bounded_http import BROKEN, NOT_THERE, OverflowingError, Pool, cause
 from windmill.catalog import Service
 from windmill.core import replies
 from windmill.core.retrying import DELAY_STEPS
@@ -32,8 +23,6 @@ _HEALTH_TIMEOUT = 5.0  # seconds
 _HEALTH_BYTES = 4096
 _ERROR_BYTES = 65_536  # of an error's body that are read, to find its message
 _ERROR_SAID = 500  # characters of it that are passed on
-_BROKEN = (HTTPError, HTTPException, OSError, ValueError)  # ValueError: of urllib3, for odd hosts
-_NOT_THERE = (ConnectTimeoutError, NewConnectionError, LocationValueError)
 
 
 class HttpService:
@@ -61,7 +50,7 @@ class HttpService:
             with self._pool.open("GET", _HEALTH, seconds=_HEALTH_TIMEOUT, most=_HEALTH_BYTES) as response:
                 response.read(_HEALTH_BYTES)
                 return response.status < 500
-        except (*_BROKEN, OverflowingError):
+        except (*BROKEN, OverflowingError):
             return False
 
     def version(self) -> str:
@@ -69,7 +58,7 @@ class HttpService:
         try:
             with self._pool.open("GET", _HEALTH, seconds=_HEALTH_TIMEOUT, most=_HEALTH_BYTES) as response:
                 answer = json.loads(response.read(_HEALTH_BYTES))
-        except (*_BROKEN, OverflowingError, RecursionError):
+        except (*BROKEN, OverflowingError, RecursionError):
             return ""
         return replies.version(answer.get("model")) if isinstance(answer, dict) else ""
 
@@ -89,7 +78,7 @@ class HttpService:
                 return self._body(response)
         except OverflowingError:
             raise self._too_large(b"") from None
-        except _BROKEN as exc:
+        except BROKEN as exc:
             raise self._broken(exc) from exc
 
     def _body(self, response: BaseHTTPResponse) -> bytes:
@@ -114,13 +103,13 @@ class HttpService:
     def _broken(self, exc: Exception) -> ServiceUnavailable:
         """What a call without a whole answer means: too slow, not there, or broken off."""
         name, where = self._service.name, self._where
-        if isinstance(exc, _NOT_THERE):
-            cause = "its name is unknown" if isinstance(exc, NameResolutionError) else "no connection"
-            return ServiceUnavailable(f"{where} cannot be reached: {cause}", service=name)
+        if isinstance(exc, NOT_THERE):
+            why = "its name is unknown" if isinstance(exc, NameResolutionError) else "no connection"
+            return ServiceUnavailable(f"{where} cannot be reached: {why}", service=name)
         if self._pool.out_of_time():
             message = f"{where} gave no answer within {self._timeout:g} s (REQUEST_TIMEOUT)"
             return ServiceUnavailable(message, service=name, timed_out=True)
-        message = f"{where} gave no whole answer: {line(_cause(exc), 200)}"
+        message = f"{where} gave no whole answer: {line(cause(exc), 200)}"
         return ServiceUnavailable(message, service=name, broke_off=True)
 
     def _refusal(self, response: BaseHTTPResponse) -> ServiceError:
@@ -133,29 +122,19 @@ class HttpService:
             )
             return ServiceRejected(message, service=name)
         message = f"{self._where} answered {status}: {_said(response)}"
+        wish = _retry_after(response.headers.get("Retry-After", ""), datetime.now(UTC))
         if status == 503:
-            return ServiceUnavailable(message, service=name)
+            return ServiceUnavailable(message, service=name, retry_after=wish)
         if status in _AGAIN or status >= 500:
-            wish = _retry_after(response.headers.get("Retry-After", ""), datetime.now(UTC))
             return ServiceBusy(message, service=name, retry_after=wish)
         return ServiceRejected(message, service=name)
-
-
-def _cause(exc: Exception) -> str:
-    """Why there is no whole answer, in few words."""
-    cause = exc.args[-1] if isinstance(exc, ProtocolError) and exc.args else exc
-    if isinstance(cause, ConnectionError):
-        return "the connection was closed"
-    if isinstance(cause, IncompleteRead):
-        return "it broke off in the middle"
-    return f"what came is not HTTP ({type(cause).__name__}: {cause})"
 
 
 def _said(response: BaseHTTPResponse) -> str:
     """The contract's error message if there is one, else the start of what came."""
     try:
         body = response.read(_ERROR_BYTES, decode_content=True)
-    except (*_BROKEN, OverflowingError):
+    except (*BROKEN, OverflowingError):
         return "nothing more"  # the status has been said, and decides
     try:
         return line(json.loads(body)["error"]["message"], _ERROR_SAID)

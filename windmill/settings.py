@@ -122,6 +122,13 @@ class Settings:
     monitoring_db_ssl_key: str = ""
     heartbeat_interval: float = _number(30.0, least=0.1, most=3600)
 
+    vision_url: str = "http://localhost:11434"
+    vision_model: str = ""
+    vision_key: str = _secret()
+    vision_prompt: str = (
+        "Describe this photo in one or two plain sentences: what is to be seen, and what happens."
+    )
+
     log_level: str = _one_of("INFO", "DEBUG", "WARNING", "ERROR")
     log_dir: Path = Path("logs")
     run_dir: Path = Path("run")

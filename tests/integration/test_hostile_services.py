@@ -127,7 +127,7 @@ def test_a_flood_ends_at_once_in_little_memory(start, flood):
     with talking(lambda: itertools.chain([start], itertools.repeat(flood))) as port:
         tracemalloc.start()
         try:
-            refused(port, ServiceError, "gave no whole answer: .|MAX_REPLY_MB")
+            refused(port, ServiceError, "gave no whole answer: .|MAX_REPLY_MB", timeout=60)
             assert tracemalloc.get_traced_memory()[1] < 100 * LIMIT
         finally:
             tracemalloc.stop()

@@ -34,7 +34,7 @@ class Answers(BaseHTTPRequestHandler):
 
     def _answer(self, status):
         self.send_response(status)
-        if status == 429:
+        if status in (429, 503):
             self.send_header("Retry-After", "17")
         self.send_header("Content-Length", str(len(ERROR)))
         self.end_headers()
@@ -93,9 +93,10 @@ def test_a_caption_is_sent_with_its_picture(server):
     assert b"a wave" in Answers.seen[-1]
 
 
-def test_retry_after_is_kept(server):
-    with pytest.raises(ServiceBusy) as caught:
-        service(server, "/429").analyze(b"")
+@pytest.mark.parametrize(("status", "kind"), [(429, ServiceBusy), (503, ServiceUnavailable)])
+def test_retry_after_is_kept(server, status, kind):
+    with pytest.raises(kind) as caught:
+        service(server, f"/{status}").analyze(b"")
     assert caught.value.retry_after == 17
 
 

@@ -37,6 +37,7 @@ TABLE = [
     (ConfigError("key"), Bury(error="ConfigError", reason="key")),
     (DeliveryLimit("poison"), Bury(error="DeliveryLimit", reason="poison")),
     (ImageUnavailable("503", retry_after=7), Again(delay=7.0, attempt=1)),
+    (ServiceUnavailable("full", service="s", retry_after=7), Again(delay=7.0, attempt=1)),
     (StaleBox("old"), Ack()),
     (ServiceDown("down", service="s"), Again(delay=1.0, attempt=0)),
     (ServiceUnavailable("down", service="s"), AGAIN),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ The weights of the services' models: what there is, where it comes from, whose i
 WINDMILL_CACHE (~/.cache/windmill), which can be copied to a machine without a network as it is.
 
   windmill models ls                            what there is, and what of it is here
-  windmill models pull nanodet face             fetches them; goes on where it broke off
+  windmill models pull nanodet xception         what these (services, too) need; goes on where it broke off
   windmill models pull all                      all that need not be brought by hand
   windmill models path face                     where it lies: its file, or the folder of its files
   windmill models verify                        compares all that is here with what it should be
@@ -37,7 +37,9 @@ is not here; 130 interrupted."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=list(ACTIONS), help="what to do")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="models; pull: or all; add: NAME PATH")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="models; pull: or services, or all; add: NAME PATH"
+    )
     parser.add_argument("--json", action="store_true", help="JSON on standard output")
 
 
@@ -99,14 +101,20 @@ def _services(one: Entry) -> list[str]:
     return [name for name, service in registry.SERVICES.items() if one.name in service.weights]
 
 
+def _models(name: str) -> Sequence[str]:
+    """A model, or those of a service. Raises `ConfigError`."""
+    if name not in manifest() and name in registry.SERVICES:
+        return registry.SERVICES[name].weights
+    return (entry(name).name,)
+
+
 def _pull(names: list[str], as_json: bool) -> int:
     if not names:
         raise ConfigError("which models? `windmill models ls` lists them; or all")
     if names == ["all"]:
         names = [one.name for one in manifest().values() if one.source.kind != "file"]
-    for name in names:
-        entry(name)  # a slip of the pen is said before anything is fetched
-    return _tell([_fetched(name) for name in dict.fromkeys(names)], as_json)
+    wanted = [model for name in names for model in _models(name)]  # a slip of the pen is said at once
+    return _tell([_fetched(name) for name in dict.fromkeys(wanted)], as_json)
 
 
 def _fetched(name: str) -> _Outcome:

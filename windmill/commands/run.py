@@ -5,21 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from windmill import pictures, report, wiring
+from windmill import lineup, pictures, report, wiring
 from windmill.children import Children
 from windmill.commands.ingest import read
 from windmill.commands.produce import send
@@ -37,13 +35,15 @@ from windmill.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_WINDMILL = (sys.executable, "-m", "windmill")
 _LOOK = 0.2  # seconds between looks at the progress
-_SERVICES = ("nanodet", "ssdlite", "centernet", "colors", "metadata", "face")
 
 HELP = """\
-Runs everything on a folder of photos: a PostgreSQL of its own (database and broker), six reference services
-(three object detectors, faces, colours, metadata) and the pipeline's workers, as children of this one
-command; all of them end with it. No server to install, no root, no GPU.
+Runs everything on a folder of photos: a PostgreSQL of its own (database and broker), the reference services
+that need nothing brought (three object detectors, a classifier, faces, poses, text, nudity, colours,
+metadata, labels to search by; a captioner and CLIP once `windmill models pull blip clip` brought them) and
+the pipeline's workers, as children of this one command; all of them end with it. No server to install, no
+root, no GPU.
 
   windmill run ~/Photos/2024                    results in ./windmill-data
   windmill run ~/Photos/2024 --json > found.json
@@ -79,7 +79,7 @@ def pipeline(folder: str, args: argparse.Namespace, settings: Settings) -> int:
     console = Console(stderr=args.json)
     settings = replace(settings, enable_monitoring=False, queue_host="")
     with Children() as children, embedded(args.data, settings, children) as own:
-        place = Place(data_home(args.data), own, children, console)
+        place = Place(data_home(args.data), own, children, console, lineup.entries(_weights_here()))
         bad = place.admit(folder, args.group)
         with closing(PostgresFindings(own, "windmill run")) as reader:
             place.work(reader, args.group)
@@ -103,6 +103,7 @@ class Place:
     settings: Settings
     children: Children
     console: Console
+    entries: lineup.Entries
 
     def admit(self, folder: str, group: str) -> Sequence[str]:
         """Ingests the folder; gives a line for each bad file."""
@@ -120,7 +121,7 @@ class Place:
 
     def work(self, reader: PostgresFindings, group: str) -> None:
         """Sends what is missing, and works until nothing is left to do."""
-        wanted = Missing(services=_SERVICES, group=group)
+        wanted = Missing(services=lineup.submitted(self.entries), group=group)
         pace = Pace(max_queue_depth=self.settings.max_queue_depth)
         with wiring.ledger(self.settings) as ledger:
             total = ledger.count_images(wanted)
@@ -136,28 +137,18 @@ class Place:
 
     def _start(self) -> Sequence[str]:
         """Starts the services and a worker for each entry of the catalog; gives the children's names."""
-        entries = _with_free_ports(
-            json.loads(files("windmill").joinpath("demo_services.json").read_text("utf-8"))
-        )
         catalog = self.home / "service_config.json"
-        catalog.write_text(json.dumps(entries, indent=1), "utf-8")
+        catalog.write_text(json.dumps(self.entries, indent=1), "utf-8")
         environment = _environment(self.settings, catalog)
-        serving = [f"{name}={entries[name]['port']}" for name in _SERVICES]
-        self._fetch()
-        self._child("services", ["serve", *serving], environment)
-        for name in entries:
+        served = lineup.served(self.entries)
+        _pull(served)
+        self._child("services", ["serve", *(f"{name}={port}" for name, port in served.items())], environment)
+        for name in self.entries:
             self._child(name, ["work", name], environment)
-        return ("services", *entries)
-
-    def _fetch(self) -> None:
-        """Has the models there before the clock runs; the first time it takes a while, and says so."""
-        command = [sys.executable, "-m", "windmill", "serve", *_SERVICES, "--fetch"]
-        done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)  # noqa: S603 -- ourselves
-        if done.returncode != 0:
-            raise ConfigError("the models are not there; the lines above say why")
+        return ("services", *self.entries)
 
     def _child(self, name: str, words: Sequence[str], environment: Mapping[str, str]) -> None:
-        command = [sys.executable, "-m", "windmill", *words]
+        command = [*_WINDMILL, *words]
         self.children.start(name, command, env=environment, log=self.home / "logs" / f"{name}.log")
 
     def _watch(self, reader: FindingsReader) -> None:
@@ -214,6 +205,23 @@ class Place:
         _wait_until_interrupted(self.children.check)
 
 
+def _weights_here() -> Collection[str]:
+    """Models whose weights are in the cache."""
+    command = [*_WINDMILL, "models", "ls", "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)  # noqa: S603 -- ourselves
+    if done.returncode != 0:
+        raise ConfigError("the models cannot be listed; the lines above say why")
+    return [model["name"] for model in json.loads(done.stdout) if model["present"]]
+
+
+def _pull(services: Iterable[str]) -> None:
+    """Has the models there before the clock runs; the first time it takes a while, and says so."""
+    command = [*_WINDMILL, "models", "pull", *services]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)  # noqa: S603 -- ourselves
+    if done.returncode != 0:
+        raise ConfigError("the models are not there; the lines above say why")
+
+
 def _wait_until_interrupted(check: Callable[[], None]) -> None:
     pause = threading.Event()
     try:
@@ -228,19 +236,6 @@ def _result(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     for row in rows:
         table.add_row(*(plain("" if cell is None else cell) for cell in row))
     return table
-
-
-def _with_free_ports(entries: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
-    """The catalog with each port replaced by a free one, the same for entries that share it."""
-    ports = {entry["port"] for entry in entries.values() if "port" in entry}
-    sockets = {port: socket.create_server(("127.0.0.1", 0)) for port in ports}
-    free = {port: bound.getsockname()[1] for port, bound in sockets.items()}
-    for bound in sockets.values():
-        bound.close()
-    return {
-        name: entry | ({"host": "127.0.0.1", "port": free[entry["port"]]} if "port" in entry else {})
-        for name, entry in entries.items()
-    }
 
 
 def _environment(settings: Settings, catalog: Path) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from windmill.errors import ImageUnavailable, ServiceBusy, Verdict, WindmillError
+from windmill.errors import ImageUnavailable, ServiceBusy, ServiceUnavailable, Verdict, WindmillError
 from windmill.model import Ack, Again, Bury, Decision
 from windmill.plain import line
 
@@ -33,8 +33,9 @@ def decide(error: Exception, attempt: int, max_retries: int, *, jitter: float = 
 
 def wish(error: Exception) -> float:
     """Seconds that a server asked to be left alone, at most the last step; 0 when it did not say."""
-    asked = (error.retry_after or 0.0) if isinstance(error, ServiceBusy | ImageUnavailable) else 0.0
-    return min(asked, DELAY_STEPS[-1])
+    if not isinstance(error, ServiceBusy | ServiceUnavailable | ImageUnavailable):
+        return 0.0
+    return min(error.retry_after or 0.0, DELAY_STEPS[-1])
 
 
 def step(attempt: int) -> float:

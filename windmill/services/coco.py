@@ -1,31 +1,20 @@
-"""The 80 classes of COCO with their emoji, and detections as replies hold them."""
+"""The numbers of COCO's 80 classes, and detections of them as replies hold them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
-from typing import Any
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
+from windmill.services import boxes, class_names
 from windmill.services.base import Photo, Prediction
+from windmill.services.boxes import Corners, Floats, Found
 from windmill.services.resizing import resized
-
-Floats = npt.NDArray[np.float32]
 
 # Numbers of the 90 that the TensorFlow object detection API counts, which COCO left empty.
 _GAPS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
-
-
-@cache
-def classes() -> tuple[tuple[str, str], ...]:
-    """(label, emoji) of the 80 classes, in COCO's order."""
-    rows = files("windmill.services").joinpath("coco.tsv").read_text("utf-8").splitlines()
-    return tuple((label, emoji) for label, emoji in (row.split("\t") for row in rows))
 
 
 @cache
@@ -52,7 +41,7 @@ def squeezed(photo: Photo, side: int) -> Squeezed:
 
 def detections(
     seen: Squeezed,
-    corners: npt.NDArray[np.floating[Any]],
+    corners: Corners,
     scores: Floats,
     indices: Sequence[int],
     *,
@@ -61,27 +50,7 @@ def detections(
 ) -> list[Prediction]:
     """Predictions from boxes (n × x1, y1, x2, y2 as parts of the photo, 0 to 1), after non-maximum
     suppression by class."""
-    if not len(corners):
-        return []
     pixels = corners * np.array([seen.width, seen.height] * 2, np.float32)
-    sizes = np.concatenate([pixels[:, :2], pixels[:, 2:] - pixels[:, :2]], axis=1)
-    kept = cv2.dnn.NMSBoxesBatched(sizes.tolist(), scores.tolist(), list(indices), threshold, overlap)
-    order = sorted(np.array(kept).reshape(-1).tolist(), key=lambda n: -scores[n])
-    found = (_prediction(seen, pixels[n], float(scores[n]), indices[n]) for n in order)
-    return [one for one in found if one["bbox"]["width"] > 0 and one["bbox"]["height"] > 0]
-
-
-def _prediction(
-    seen: Squeezed, corners: npt.NDArray[np.floating[Any]], score: float, index: int
-) -> Prediction:
-    limits = (seen.width, seen.height, seen.width, seen.height)
-    x1, y1, x2, y2 = (
-        int(min(max(round(float(v)), 0), most)) for v, most in zip(corners, limits, strict=True)
-    )
-    label, emoji = classes()[index]
-    return {
-        "label": label,
-        "confidence": round(min(1.0, score), 4),
-        "emoji": emoji,
-        "bbox": {"x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1},
-    }
+    found = Found(pixels, scores, np.array(indices, int))
+    kept = boxes.suppressed(found.at(scores > threshold), overlap)
+    return boxes.predictions(boxes.visible(kept, seen.width, seen.height), class_names.of("coco"), "coco")

@@ -30,17 +30,22 @@ class Colors(Task[Photo, Pixels, list[Prediction]]):
     """See `load`."""
 
     def preprocess(self, asked: Photo) -> Pixels:
-        return within(asked.pixels, _SIDE, cv2.INTER_AREA)[0]
+        return reduced(asked)
 
     def predict(self, inputs: Sequence[Pixels]) -> Sequence[list[Prediction]]:
-        return [[_colour(rgb, share) for rgb, share in _palette(pixels)] for pixels in inputs]
+        return [[_colour(rgb, share) for rgb, share in palette(pixels)] for pixels in inputs]
 
     def postprocess(self, given: Pixels, output: list[Prediction]) -> Reply:  # noqa: ARG002 -- of a task
         return {"predictions": [{"primary": output[0], "palette": {"colors": output}}]}
 
 
-def _palette(pixels: Pixels) -> list[tuple[Pixels, float]]:
-    """Colours by their share of the photo, largest first."""
+def reduced(photo: Photo) -> Pixels:
+    """The photo as `palette` wants it: small, so that it takes milliseconds."""
+    return within(photo.pixels, _SIDE, cv2.INTER_AREA)[0]
+
+
+def palette(pixels: Pixels) -> list[tuple[Pixels, float]]:
+    """Up to eight colours by their share of the picture, largest first."""
     quantised = Image.fromarray(pixels).quantize(_COLOURS, method=Image.Quantize.MEDIANCUT, kmeans=2)
     table = np.array(quantised.getpalette(), np.uint8).reshape(-1, 3)
     counts = np.bincount(np.asarray(quantised).reshape(-1), minlength=len(table))
@@ -51,12 +56,17 @@ def _palette(pixels: Pixels) -> list[tuple[Pixels, float]]:
 def _colour(rgb: Pixels, share: float) -> dict[str, Any]:
     own = lab(rgb)[0]
     return {
-        "hex": "#{:02x}{:02x}{:02x}".format(*rgb.tolist()),
+        "hex": hex_code(rgb),
         "copic": nearest("copic", own),
         "prismacolor": nearest("prismacolor", own),
         "temperature": temperature(own),
         "share": share,
     }
+
+
+def hex_code(rgb: Pixels) -> str:
+    """#rrggbb."""
+    return "#{:02x}{:02x}{:02x}".format(*rgb.tolist())
 
 
 def nearest(names: str, colour: Floats) -> str:

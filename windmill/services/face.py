@@ -51,8 +51,8 @@ class YuNet(Task[Photo, Reduced, Faces]):
         return [self._detected(one.pixels) for one in inputs]
 
     def postprocess(self, given: Reduced, output: Faces) -> Reply:
-        predictions = (_prediction(given, face) for face in output)
-        return {"predictions": [one for one in predictions if min(one["bbox"][2:]) > 0]}
+        found = ({"emoji": "🙂", **prediction(given, face)} for face in output)
+        return {"predictions": [one for one in found if min(one["bbox"][2:]) > 0]}
 
     def _detected(self, pixels: Pixels) -> Faces:
         self._detector.setInputSize(pixels.shape[1::-1])
@@ -60,15 +60,14 @@ class YuNet(Task[Photo, Reduced, Faces]):
         return np.zeros((0, 15), np.float32) if found is None else np.asarray(found, np.float32)
 
 
-def _prediction(given: Reduced, face: Any) -> Prediction:
-    """`face`: x, y, width, height, five keypoints, score; in pixels of the reduced photo."""
+def prediction(given: Reduced, face: Any) -> Prediction:
+    """A face (a row of `Faces`, in pixels of the reduced photo) in pixels of the photo."""
     x1, y1, width, height = (float(value) / given.scale for value in face[:4])
     left, top = max(0, round(x1)), max(0, round(y1))
     right, bottom = min(given.width, round(x1 + width)), min(given.height, round(y1 + height))
     points = (face[4:14].reshape(5, 2) / given.scale).round(1).tolist()
     return {
         "label": "face",
-        "emoji": "🙂",
         "confidence": round(min(1.0, float(face[14])), 4),
         "bbox": [left, top, right - left, bottom - top],
         "keypoints": dict(zip(_KEYPOINTS, points, strict=True)),

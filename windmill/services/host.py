@@ -9,7 +9,7 @@ import math
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,8 +93,9 @@ class Host:
         started = time.perf_counter()
         model = self._loading()
         for path, task in model.tasks.items():
-            given = task.preprocess(_SAMPLES[self._asks[path]])
-            task.postprocess(given, self._engine.submit(task, given).result())
+            with suppress(RequestError):  # that there is nothing to tell of grey is an answer, too
+                given = task.preprocess(_SAMPLES[self._asks[path]])
+                task.postprocess(given, self._engine.submit(task, given).result())
         log.info("%s: loaded in %.1f s", self._name, time.perf_counter() - started)
         self._model = model
         return model
@@ -149,8 +150,9 @@ class Host:
         try:
             async with asyncio.timeout(_PATIENCE):
                 for path, task in model.tasks.items():
-                    given = task.preprocess(_SAMPLES[self._asks[path]])
-                    task.postprocess(given, await asyncio.wrap_future(self._engine.submit(task, given)))
+                    with suppress(RequestError):
+                        given = task.preprocess(_SAMPLES[self._asks[path]])
+                        task.postprocess(given, await asyncio.wrap_future(self._engine.submit(task, given)))
         except TimeoutError as exc:
             raise UpstreamError(f"the model has not answered for {_PATIENCE:g} s") from exc
 

@@ -1,4 +1,7 @@
-"""What a file says about itself: EXIF, GPS, dimensions, format."""
+"""What a file says about itself (EXIF, GPS, dimensions, format), and what its pixels say of how it was taken.
+
+Pillow reads EXIF well, and it is here already: what other readers add (makers' own notes) nobody asks for.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import cv2
 import PIL
 from PIL import ExifTags, Image
 
+from windmill.services import colors
 from windmill.services.base import Info, Model, Photo, Prediction, Reply, Task, analyzer
+from windmill.services.resizing import within
 
+_SIDE = 512  # pixels of the reduced photo whose sharpness is told
+_BLACK, _WHITE = 2, 253  # grey levels from 0 to 255
 _LONGEST_TEXT = 500  # characters of one EXIF value
 _LEFT_OUT = {"MakerNote", "UserComment", "PrintImageMatching", "ExifOffset", "GPSInfo"}
 
@@ -44,6 +52,7 @@ class Metadata(Task[Photo, Prediction, Prediction]):
                 },
                 "exif": _named({**exif, **camera}, ExifTags.TAGS),
                 "gps": _position(exif.get_ifd(ExifTags.IFD.GPSInfo)),
+                **seen(asked),
             }
 
     def predict(self, inputs: Sequence[Prediction]) -> Sequence[Prediction]:
@@ -51,6 +60,30 @@ class Metadata(Task[Photo, Prediction, Prediction]):
 
     def postprocess(self, given: Prediction, output: Prediction) -> Reply:  # noqa: ARG002 -- of a task
         return {"predictions": [output]}
+
+
+def seen(photo: Photo) -> Prediction:
+    """How sharp and how bright a photo is, and its colours.
+
+    `blur.laplacian_variance`: the less, the more blurred (Pech-Pacheco et al. 2000,
+    doi:10.1109/ICPR.2000.903548), of a photo reduced to 512 pixels a side, so that sizes compare. Shadows and
+    highlights are the parts of it that are (nearly) black and white; luminance is from 0 to 1.
+    """
+    grey = cv2.cvtColor(within(photo.pixels, _SIDE, cv2.INTER_AREA)[0], cv2.COLOR_RGB2GRAY)
+    shares = (grey <= _BLACK, grey >= _WHITE)
+    dark, bright = (round(float(share.mean()), 4) for share in shares)
+    return {
+        "blur": {"laplacian_variance": round(float(cv2.Laplacian(grey, cv2.CV_64F).var()), 2)},
+        "exposure": {
+            "mean_luminance": round(float(grey.mean()) / 255, 4),
+            "clipped_shadows": dark,
+            "clipped_highlights": bright,
+        },
+        "palette": [
+            {"hex": colors.hex_code(rgb), "share": share}
+            for rgb, share in colors.palette(colors.reduced(photo))
+        ],
+    }
 
 
 def _named(values: Mapping[int, Any], names: Mapping[int, str]) -> dict[str, Any]:

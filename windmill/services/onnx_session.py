@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+import onnx
 import onnxruntime
 
 from windmill.services import tfjs, weights
@@ -28,16 +29,22 @@ def converted(
 ) -> onnxruntime.InferenceSession:
     """A session on a TensorFlow.js model, which is converted the first time, and again by a new converter."""
 
-    def make(fetched: Weights) -> bytes:
-        data: bytes = tfjs.convert(fetched.folder / model, outputs, cut=cut).SerializeToString()
-        return data
+    def make(fetched: Weights) -> onnx.ModelProto:
+        return tfjs.convert(fetched.folder / model, outputs, cut=cut)
 
-    return open_session(weights.derived(source.name, _recipe(model, outputs, cut), make))
+    converter = sorted(Path(tfjs.__file__).parent.glob("*.py"))
+    return made(source, make, converter, [model, outputs, cut])
 
 
-def _recipe(*arguments: object) -> str:
-    """A fingerprint of a conversion: the converter's own source, and what it is told."""
-    recipe = hashlib.sha256(repr(arguments).encode())
-    for source in sorted(Path(tfjs.__file__).parent.glob("*.py")):
-        recipe.update(source.read_bytes())
-    return recipe.hexdigest()[:12]
+def made(
+    source: Weights, make: Callable[[Weights], onnx.ModelProto], by: Iterable[Path], told: Sequence[object]
+) -> onnxruntime.InferenceSession:
+    """A session on what `make` makes of a model's weights: once, and again when its source files (`by`)
+    or what it is told change."""
+    recipe = hashlib.sha256(repr(told).encode())
+    for file in by:
+        recipe.update(file.read_bytes())
+    path = weights.derived(
+        source.name, recipe.hexdigest()[:12], lambda fetched: bytes(make(fetched).SerializeToString())
+    )
+    return open_session(path)

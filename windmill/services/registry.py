@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from windmill import catalog
 from windmill.errors import ConfigError
 from windmill.services import weights
-from windmill.services.base import ANALYZE, Model, Photo
+from windmill.services.base import ANALYZE, EMBED_IMAGE, EMBED_TEXT, SCORE, Captioned, Model, Photo
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +22,34 @@ class Entry:
     asks: Mapping[str, type] = field(default_factory=lambda: {ANALYZE: Photo})
 
 
+_EMBEDS = {ANALYZE: Photo, EMBED_IMAGE: Photo, EMBED_TEXT: str}
+
 SERVICES: Mapping[str, Entry] = {
     "colors": Entry("colors"),
     "metadata": Entry("metadata"),
     "face": Entry("face", ("face",)),
+    "face_embedding": Entry(
+        "face_embedding", ("face", "face_embedding"), {ANALYZE: Photo, EMBED_IMAGE: Photo}
+    ),
+    "pose": Entry("blazepose", ("pose",)),
+    "movenet": Entry("movenet", ("movenet",)),
+    "xception": Entry("classifier", ("xception",)),
+    "ocr": Entry("ocr", ("ocr",)),
+    "nsfw2": Entry("nsfw", ("nsfw2",)),
     "nanodet": Entry("nanodet", ("nanodet",)),
     "ssdlite": Entry("ssdlite", ("ssdlite",)),
     "centernet": Entry("centernet", ("centernet",)),
+    "label_embedding": Entry("label_embedding", ("minilm", "xception", "ssdlite"), _EMBEDS),
+    "blip": Entry("blip", ("blip",)),
+    "ollama": Entry("ollama"),
+    "clip": Entry("clip", ("clip",), _EMBEDS),
+    "caption_score": Entry("caption_score", ("clip",), {SCORE: Captioned}),
+    "yolov8": Entry("yolo", ("yolov8",)),
+    "yolo_365": Entry("yolo", ("yolo_365",)),
+    "yolo_oi7": Entry("yolo", ("yolo_oi7",)),
+    "rtdetr": Entry("rtdetr", ("rtdetr",)),
+    "detectron2": Entry("detectron2", ("detectron2",)),
+    "nudenet": Entry("nudenet", ("nudenet",)),
 }
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from windmill.services import coco, onnx_session
 from windmill.services.base import Info, Model, Photo, Reply, Task, analyzer
-from windmill.services.coco import Floats, Squeezed
+from windmill.services.boxes import Floats
+from windmill.services.coco import Squeezed
 from windmill.services.weights import Weights
 
 _SIZE = 300

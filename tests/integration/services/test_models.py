@@ -133,3 +133,11 @@ def test_without_the_hub_it_says_what_to_put_where(hub, windmill):
     assert f"from https://huggingface.co/{REPO}/tree/main, put *.json" in log
     assert "model.safetensors or pytorch_model.bin" in log
     assert str(windmill.cache / FOLDER) in log
+
+
+def test_who_has_read_enough_is_not_told_of_a_broken_pipe():
+    command = [sys.executable, "-m", "windmill", "models", "ls", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(PATIENCE) == 0

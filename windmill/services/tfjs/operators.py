@@ -62,6 +62,22 @@ def _top_k(context: Context, node: Node) -> list[str]:
     return [values, context.add("Cast", [indices], to=TensorProto.INT32)]
 
 
+def _arg_max(context: Context, node: Node) -> str:
+    axis = int(context.known(node.inputs[1]))
+    found = context.add("ArgMax", [context.tensor(node.inputs[0])], axis=axis, keepdims=0)
+    return context.add("Cast", [found], to=TYPES[node.get("output_type", "DT_INT64")])
+
+
+def _squared_difference(context: Context, node: Node) -> str:
+    difference = context.add("Sub", [context.tensor(ref) for ref in node.inputs])
+    return context.add("Mul", [difference, difference])
+
+
+def _gather_nd(context: Context, node: Node) -> str:
+    values, indices = node.inputs
+    return context.add("GatherND", [context.tensor(values), integers(context, indices)])
+
+
 def _gather(context: Context, node: Node) -> str:
     values, indices, axis = node.inputs
     return context.add(
@@ -157,27 +173,33 @@ FOLDS: Mapping[str, Callable[[Sequence[Array]], Array]] = {
     "SparseToDense": _dense,
 }
 
+_SAME = ("Identity", "Mul", "Add", "Sub", "Relu", "Sigmoid", "Equal", "Exp", "Sqrt")
+
 OPERATORS: Mapping[str, Operator] = {
     **SPATIAL,
-    **{name: _plain(name) for name in ("Identity", "Mul", "Add", "Sub", "Relu", "Sigmoid", "Equal", "Exp")},
+    **{name: _plain(name) for name in _SAME},
     "AddV2": _plain("Add"),
     "AddN": _plain("Sum"),
+    "ArgMax": _arg_max,
     "BiasAdd": _plain("Add"),
     "FloorDiv": _plain("Div"),  # of indices, which are whole and not negative
     "FloorMod": _plain("Mod"),
     "Cast": _cast,
     "ConcatV2": _concat,
     "ExpandDims": _expand_dims,
+    "GatherNd": _gather_nd,
     "GatherV2": _gather,
     "Mean": _mean,
     "Pack": _pack,
     "Pad": _pad,
     "PadV2": _pad,
+    "RealDiv": _plain("Div"),
     "Reshape": _reshape,
     "Shape": _shape,
     "Slice": _slice,
     "SparseToDense": _sparse_to_dense,
     "SplitV": _split_v,
+    "SquaredDifference": _squared_difference,
     "Squeeze": _squeeze,
     "StridedSlice": _strided_slice,
     "Tile": _tile,

@@ -106,9 +106,17 @@ def _resize_bilinear(context: Context, node: Node) -> str:
     return _nhwc(context, resized)
 
 
+def _depth_to_space(context: Context, node: Node) -> str:
+    picture = _nchw(context, context.tensor(node.inputs[0]))
+    return _nhwc(
+        context, context.add("DepthToSpace", [picture], blocksize=node.get("block_size"), mode="DCR")
+    )
+
+
 SPATIAL: Mapping[str, Operator] = {
     "Conv2D": _convolution,
     "_FusedConv2D": _convolution,
+    "DepthToSpace": _depth_to_space,
     "DepthwiseConv2dNative": _convolution,
     "FusedDepthwiseConv2dNative": _convolution,
     "FusedBatchNorm": _batch_norm,

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError, SSLError
@@ -35,12 +35,11 @@ _PAUSE = 1.0  # seconds before the second try; doubled before each further one
 _CHUNK = 1 << 18  # bytes
 _TIMEOUT = urllib3.Timeout(connect=15, read=60)
 _REDIRECTS = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=10)
-_JSON = "application/vnd.pypi.simple.v1+json, application/json"  # PEP 691; npm's registry has but one kind
 _PASSES = (408, 425, 429)  # and all from 500: ask again
 
 
 class DownloadError(ConfigError):
-    """A file cannot be had; `refused`: its server does not know us (401, 403, 407, or its certificate)."""
+    """A file cannot be had; `refused`: not by us (401, 403, 407, a certificate, or nothing came at all)."""
 
     def __init__(self, message: str, *, refused: bool = False) -> None:
         super().__init__(message)
@@ -151,19 +150,6 @@ def download(wanted: Wanted, target: Path) -> None:
         part.finish(target)
 
 
-def document(url: str) -> object:
-    """A small JSON document. Raises `DownloadError`."""
-    try:
-        reply = _pool(url).request(
-            "GET", url, headers={"Accept": _JSON}, timeout=_TIMEOUT, retries=_REDIRECTS
-        )
-        if reply.status != 200:
-            raise DownloadError(f"{url}: HTTP {reply.status}")
-        return reply.json()
-    except (HTTPError, ValueError) as exc:
-        raise DownloadError(f"{url}: {_reason(exc)}") from exc
-
-
 def _problem(wanted: Wanted, part: _Part) -> str | None:
     if wanted.size is not None and part.size != wanted.size:
         return f"{part.size:,} bytes came, expected {wanted.size:,}"
@@ -187,7 +173,7 @@ def _complete(wanted: Wanted, part: _Part) -> None:
                 failures = 1 if part.size > most else failures + 1
                 most = max(most, part.size)
                 if failures >= _TRIES:
-                    raise DownloadError(f"{wanted.url}: {exc}") from exc
+                    raise DownloadError(f"{wanted.url}: {exc}", refused=most == 0) from exc
                 pause = _PAUSE * 2 ** (failures - 1)
                 log.warning("%s: %s; again in %.0f s", wanted.name, exc, pause)
                 time.sleep(pause)
@@ -225,7 +211,7 @@ def _agreed(wanted: Wanted, part: _Part, about: _About | None, reply: urllib3.Ba
     if reply.status == 206 and about:
         match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", reply.headers.get("Content-Range", ""))
         same = match and int(match[1]) == part.size and match[2] in ("*", str(about.total))
-        if same and etag in (None, about.etag):
+        if same and (about.etag is None or etag in (None, about.etag)):
             return about.total
     if reply.status != 200:
         part.clear()  # another file by now, or a range that makes no sense
@@ -280,7 +266,7 @@ def _pool(url: str) -> urllib3.PoolManager:
     if proxy is None or urllib.request.proxy_bypass(address.hostname or ""):
         return urllib3.PoolManager()
     auth = urlsplit(proxy)
-    known = f"{auth.username}:{auth.password}" if auth.username else None
+    known = f"{unquote(auth.username)}:{unquote(auth.password or '')}" if auth.username else None
     return urllib3.ProxyManager(proxy, proxy_headers=urllib3.make_headers(proxy_basic_auth=known))
 
 

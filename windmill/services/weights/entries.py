@@ -69,8 +69,8 @@ class Entry:
     def address(self) -> str:
         """Where a person finds it."""
         places = {
-            "npm": "npm: {} {}",
-            "pypi": "PyPI: {} {}",
+            "npm": "npm's package {} {}",
+            "pypi": "PyPI's package {} {}",
             "hub": "https://huggingface.co/{}/tree/{}",
         }
         return places.get(self.source.kind, "{}").format(self.source.where, self.version)

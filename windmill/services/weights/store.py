@@ -6,7 +6,7 @@ import hashlib
 import io
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,13 +14,13 @@ from windmill.errors import ConfigError
 from windmill.services.weights import cache, hub, registries
 from windmill.services.weights.cache import cache_folder, disk, locked
 from windmill.services.weights.download import Digest, DownloadError, Wanted, download
-from windmill.services.weights.entries import Entry, File, entry, manifest, matching
+from windmill.services.weights.entries import Entry, File, Source, entry, manifest, matching
 
 log = logging.getLogger(__name__)
 
 _DERIVED = "derived"
 _OWN = "own"  # the version of what a user brought
-_given: dict[str, Weights] = {}
+_UNSEEN = File(sha256=None, bytes=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +45,7 @@ class Weights:
 
 def known(name: str) -> Weights:
     """What is known of a model's weights, which need not be here. Raises `ConfigError`."""
-    if name in _given:
-        return _given[name]
-    told = entry(name)
+    told = _told(name)
     return _weights(told, {path: about.sha256 or "" for path, about in _expected(told).items()})
 
 
@@ -58,9 +56,7 @@ def fetch(name: str) -> Weights:
     that is not the one that the manifest (or the first download) names. No network is touched when all is
     here.
     """
-    if name in _given:
-        return _given[name]
-    told = entry(name)
+    told = _told(name)
     if not present(name):
         with locked(told.folder):
             if not present(name):  # another process may have had the lock
@@ -70,49 +66,43 @@ def fetch(name: str) -> Weights:
 
 def present(name: str) -> bool:
     """Whether all of a model's files are in the cache, whatever is in them."""
-    told = entry(name)
+    told = _told(name)
     files = _expected(told)
     here = files and all((_folder(told) / path).is_file() for path in files)
     return bool(here) and all(matching(pattern, list(files)) for pattern in told.files)
 
 
-def given(name: str, path: Path) -> Weights:
-    """From now on a user's own file, or folder with files, stands for a model's weights in this process.
-
-    Raises `ConfigError`: no such model, nothing there.
-    """
-    told = entry(name)
-    path = path.expanduser().absolute()
-    if not path.exists():
-        raise ConfigError(f"{name}: {path}: no such file or folder")
-    folder, names = (path, cache.listed(path)) if path.is_dir() else (path.parent, [path.name])
-    if not names:
-        raise ConfigError(f"{name}: {path}: the folder is empty")
-    with disk():
-        files = {one: cache.sha256(folder / one) for one in names}
-    _given[name] = Weights(name=name, version=_OWN, licence=told.licence, folder=folder, files=files)
-    return _given[name]
-
-
 def add(name: str, path: Path) -> Weights:
-    """Copies a user's own file or folder into the cache, in place of what the manifest would fetch.
+    """Copies a user's own file or folder into the cache, where from now on it stands for a model's weights.
 
-    Raises `ConfigError`: no such model, its files are not there, or they are not those whose hashes the
-    manifest knows.
+    Raises `ConfigError`: no such model, nothing there, or not what the manifest knows by its hash.
     """
     told = entry(name)
-    folder = _folder(told)
-    sources = _sources(told, path.expanduser())
-    if path.resolve().is_relative_to(folder.resolve()):
+    path = path.expanduser()
+    if told.source.kind not in ("npm", "pypi"):
+        told = _own(told, [])
+    if path.resolve().is_relative_to(_folder(told).resolve()):
         raise ConfigError(f"{name}: {path} lies in the cache already")
+    sources = _sources(told, path)
     with locked(told.folder), disk():
-        if told.source.kind == "file":  # what there was may have other names
-            shutil.rmtree(folder, ignore_errors=True)
-        cache.forget(folder)
+        if told.version == _OWN and _folder(told).exists():  # what there was may have other names
+            shutil.rmtree(_folder(told))
         for one, source in sources.items():
             with source.open("rb") as stream:
-                cache.put(folder / one, stream)
-    return _checked(told)
+                cache.put(_folder(told) / one, stream)
+    return _checked(_told(name))
+
+
+def _told(name: str) -> Entry:
+    """What the manifest says of a model, or what a user brought in its place."""
+    told = entry(name)
+    brought = cache.listed(_folder(_own(told, [])))
+    return _own(told, brought) if brought else told
+
+
+def _own(told: Entry, files: Sequence[str]) -> Entry:
+    source = Source("file", told.source.where)
+    return replace(told, source=source, version=_OWN, files=dict.fromkeys(files, _UNSEEN) or told.files)
 
 
 def _sources(told: Entry, path: Path) -> Mapping[str, Path]:
@@ -120,16 +110,16 @@ def _sources(told: Entry, path: Path) -> Mapping[str, Path]:
     if not path.exists():
         raise ConfigError(f"{told.name}: {path}: no such file or folder")
     offered = {one: path / one for one in cache.listed(path)} if path.is_dir() else {path.name: path}
-    taken: dict[str, Path] = {}
-    for pattern, about in told.files.items():
-        found = matching(pattern, list(offered))
-        if not found:
-            raise ConfigError(f"{told.name}: {path} is not, and holds no, {pattern.replace('|', ' or ')}")
-        for one in found:
-            if problem := _mismatch(offered[one], about):
-                raise ConfigError(f"{told.name}: {offered[one]}: {problem}")
-            taken[one] = offered[one]
-    return taken
+    if not offered:
+        raise ConfigError(f"{told.name}: {path}: the folder is empty")
+    if told.version == _OWN:
+        return offered
+    for name, about in told.files.items():
+        if name not in offered:
+            raise ConfigError(f"{told.name}: {path} is not, and holds no, {name}")
+        if problem := _mismatch(offered[name], about):
+            raise ConfigError(f"{told.name}: {offered[name]}: {problem}")
+    return {name: offered[name] for name in told.files}
 
 
 def derived(name: str, recipe: str, make: Callable[[Weights], bytes]) -> Path:
@@ -153,14 +143,14 @@ def derived(name: str, recipe: str, make: Callable[[Weights], bytes]) -> Path:
 
 def size(name: str) -> int:
     """Bytes of a model's files in the cache; 0: nothing is here."""
-    told = entry(name)
+    told = _told(name)
     here = (_folder(told) / path for path in _expected(told))
     return sum(path.stat().st_size for path in here if path.is_file())
 
 
 def problems(name: str) -> list[str]:
     """What is wrong with the files of a model in the cache: a line each, with the remedy."""
-    told = entry(name)
+    told = _told(name)
     folder = _folder(told)
     files = _expected(told)
     missing = [path for path in files if not (folder / path).is_file()]

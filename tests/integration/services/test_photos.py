@@ -1,7 +1,5 @@
 """The reference services over real HTTP, with real models on real photos."""
 
-import io
-import json
 import subprocess
 import sys
 import time
@@ -12,36 +10,17 @@ import requests
 import skimage
 from PIL import Image as Pictures
 
-from tests.servers.base import free_port
-from tests.waiting import until
 from windmill import catalog
 from windmill.core import replies
 
 NAMES = ("colors", "metadata", "face", "nanodet", "ssdlite", "centernet")
 PHOTOS = Path(skimage.__file__).parent / "data"
-FETCHING = 300.0  # seconds: the first run fetches the models
 
 
 @pytest.fixture(scope="module")
-def ports(tmp_path_factory):
-    chosen = {name: free_port() for name in NAMES}
-    log = tmp_path_factory.mktemp("serve") / "log.txt"
-    command = [sys.executable, "-m", "windmill", "serve", *(f"{n}={p}" for n, p in chosen.items())]
-    with log.open("w") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file)
-    try:
-        until(lambda: healthy(chosen["centernet"]), FETCHING, lambda: process.poll() is None, log)
-        yield chosen
-    finally:
-        process.terminate()
-        assert process.wait(60) == 0
-
-
-def healthy(port):
-    try:
-        return requests.get(f"http://127.0.0.1:{port}/health", timeout=60).json()["status"] == "healthy"
-    except requests.ConnectionError:
-        return False
+def ports(served):
+    """Where those listen that this file asks."""
+    return {name: served.port(name) for name in NAMES}
 
 
 def post(port, data, endpoint="/v3/analyze"):
@@ -93,63 +72,13 @@ def test_a_reply_names_its_model_and_fingerprint(ports):
     assert len(metadata["model_info"]["sha256"]) == 64
 
 
-# How the upright pixels were turned before they were stored, by EXIF orientation.
-TURNED = {
-    2: Pictures.Transpose.FLIP_LEFT_RIGHT,
-    3: Pictures.Transpose.ROTATE_180,
-    4: Pictures.Transpose.FLIP_TOP_BOTTOM,
-    5: Pictures.Transpose.TRANSPOSE,
-    6: Pictures.Transpose.ROTATE_90,
-    7: Pictures.Transpose.TRANSVERSE,
-    8: Pictures.Transpose.ROTATE_270,
-}
-
-
-def turned(photo, orientation):
-    """The same picture, lying as a camera held otherwise would have stored it."""
-    exif, file = Pictures.Exif(), io.BytesIO()
-    exif[0x0112] = orientation
-    with Pictures.open(photo) as picture:
-        stored = picture.crop((0, 0, picture.width, picture.height - 90)).transpose(TURNED[orientation])
-        stored.save(file, "PNG", exif=exif)
-    return file.getvalue()
-
-
-@pytest.mark.parametrize("name", ["nanodet", "ssdlite", "centernet", "face"])
-def test_all_orientations_give_the_same_boxes(ports, name):
-    found = [
-        post(ports[name], turned(PHOTOS / "astronaut.png", n)).json()["predictions"] for n in sorted(TURNED)
-    ]
-    assert found[0]
-    assert all(other == found[0] for other in found[1:])
-
-
 def test_all_orientations_are_one_photo(ports, shared_data):
-    """Nothing that our detectors know is in it; its size and its colours are the same."""
+    """Files as cameras write them; nothing that our detectors know is in them."""
     photos = [(shared_data / "orientation" / f"Landscape_{n}.jpg").read_bytes() for n in range(1, 9)]
     dimensions = [post(ports["metadata"], data).json()["predictions"][0]["dimensions"] for data in photos]
     assert all((size["width"], size["height"]) == (1800, 1200) for size in dimensions)
     primary = [post(ports["colors"], data).json()["predictions"][0]["primary"] for data in photos]
     assert len({(colour["copic"], colour["temperature"]) for colour in primary}) == 1
-    for name in ("nanodet", "ssdlite", "centernet", "face"):
-        assert len({str(post(ports[name], data).json()["predictions"]) for data in photos}) == 1
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_hostile_files_are_answered_and_kill_nothing(ports, shared_data, name):
-    for path in sorted((shared_data / "hostile").iterdir()):
-        response = post(ports[name], path.read_bytes())
-        assert response.status_code in (200, 400, 413), path.name
-        assert response.json()["status"] == ("success" if response.status_code == 200 else "error")
-    assert healthy(ports[name])
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("size", [(1, 1), (1, 9000), (9000, 1)], ids=str)
-def test_odd_sizes_are_pictures_too(ports, name, size):
-    file = io.BytesIO()
-    Pictures.new("RGB", size).save(file, "PNG")
-    assert post(ports[name], file.getvalue()).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["nanodet", "ssdlite", "centernet"])
@@ -181,22 +110,7 @@ def test_a_kept_connection_does_not_wait_for_its_packets(ports):
             started = time.perf_counter()
             session.post(f"http://127.0.0.1:{ports['metadata']}/analyze", files={"file": data}, timeout=60)
             took.append(time.perf_counter() - started)
-    assert min(took) < 0.035  # the others may have waited for a busy machine
-
-
-def test_what_is_no_image_gets_the_error_shape(ports):
-    response = post(ports["face"], b"hello")
-    assert response.status_code == 400
-    error = response.json()
-    assert (error["service"], error["status"], error["predictions"]) == ("face", "error", [])
-    assert "not an image" in error["error"]["message"]
-
-
-def test_limits_are_413(ports):
-    file = io.BytesIO()
-    Pictures.new("1", (8000, 7000)).save(file, "PNG")
-    assert post(ports["colors"], file.getvalue()).status_code == 413
-    assert post(ports["colors"], b"\0" * 32_100_000).status_code == 413
+    assert min(took) < 0.035  # on a busy machine only some are as fast
 
 
 @pytest.mark.parametrize(
@@ -224,8 +138,8 @@ def test_a_port_that_is_taken_is_named(ports):
 
 
 def test_an_unknown_service_is_named_with_those_there_are():
-    command = [sys.executable, "-m", "windmill", "serve", "blip"]
+    command = [sys.executable, "-m", "windmill", "serve", "nobody"]
     process = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert process.returncode == 2
-    assert all(name in process.stderr for name in ("blip", *NAMES))
-    assert json.dumps(process.stdout) == '""'
+    assert all(name in process.stderr for name in NAMES)
+    assert process.stdout == ""
