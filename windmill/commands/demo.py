@@ -43,8 +43,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         if not (folder / photo.name).is_file():
             shutil.copyfile(photo, folder / photo.name)
     sys.stderr.write(
-        f"Windmill looks at {len(list(folder.iterdir()))} photos: three object detectors, a classifier, faces, "
-        "poses, text,\nnudity, colours, metadata; boxes are merged, findings voted on. Models are fetched once.\n"
+        f"Windmill looks at {len(list(folder.iterdir()))} photos: three object detectors, a classifier, faces,"
+        " poses,\ntext, nudity, colours, metadata; boxes are merged, findings voted on. Models are fetched"
+        " once.\n"
     )
     return whole.pipeline(str(folder), args, settings)
 
