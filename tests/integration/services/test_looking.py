@@ -1,4 +1,4 @@
-"""What the models in packages see, asked without HTTP: the classifier, poses, text, nudity, whose face it is."""
+"""What the models in packages see, asked without HTTP: classes, poses, text, nudity, whose face it is."""
 
 import itertools
 from functools import cache
