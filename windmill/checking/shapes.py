@@ -224,6 +224,12 @@ PROMISES: Mapping[str, Promise] = {
     ),
     "pose": POSE,
     "movenet": POSE,
+    "label_embedding": Promise(
+        reply=(
+            Field("embedding", "numbers", lambda value: isinstance(value, list) and bool(value)),
+            Field("labels", "a list of label and confidence", _every((_LABEL, _CONFIDENCE))),
+        )
+    ),
     "caption_score": Promise(
         reply=(Field("similarity_score", "a cosine, from -1 to 1", _within(-1.0001, 1.0001)),)
     ),
