@@ -45,6 +45,11 @@ def shape(target: Target) -> str:
     return "as promised"
 
 
+def _labelled(promise: Promise, answer: Answer) -> bool:
+    """Whether it says something of the whole image: a classifier may find no boxes ever."""
+    return promise.whole is not None and bool(answer.json().get("full_image"))
+
+
 def check(service: Service, answer: Answer) -> None:
     """Raises `Failed` for the first field that is not what the service's name promises."""
     promise = promised(service)
@@ -156,6 +161,7 @@ _LANDMARK = (
     ),
     Field("visibility", "a number from 0 to 1", _within(0, 1)),
 )
+_EMBEDDING = Field("embedding", "numbers", lambda value: isinstance(value, list) and bool(value))
 _FULL_IMAGE = Field("full_image", "a list, for the whole image", lambda value: isinstance(value, list))
 _CLASSIFYING = Promise(each=_DETECTION, whole=(_LABEL, _CONFIDENCE, _EMOJI), reply=(_FULL_IMAGE,))
 _CAPTIONING = Promise(
@@ -226,8 +232,17 @@ PROMISES: Mapping[str, Promise] = {
     "movenet": POSE,
     "label_embedding": Promise(
         reply=(
-            Field("embedding", "numbers", lambda value: isinstance(value, list) and bool(value)),
+            _EMBEDDING,
             Field("labels", "a list of label and confidence", _every((_LABEL, _CONFIDENCE))),
+        )
+    ),
+    "face_embedding": Promise(
+        each=(
+            Field("label", "face", lambda value: value == "face"),
+            Field("emoji", "nothing: it does not vote", lambda value: not value),
+            _CONFIDENCE,
+            _BBOX,
+            _EMBEDDING,
         )
     ),
     "caption_score": Promise(
