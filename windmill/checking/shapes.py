@@ -45,6 +45,11 @@ def shape(target: Target) -> str:
     return "as promised"
 
 
+def _labelled(promise: Promise, answer: Answer) -> bool:
+    """Whether it says something of the whole image: a classifier may find no boxes ever."""
+    return promise.whole is not None and bool(answer.json().get("full_image"))
+
+
 def check(service: Service, answer: Answer) -> None:
     """Raises `Failed` for the first field that is not what the service's name promises."""
     promise = promised(service)
@@ -224,6 +229,15 @@ PROMISES: Mapping[str, Promise] = {
     ),
     "pose": POSE,
     "movenet": POSE,
+    "face_embedding": Promise(
+        each=(
+            Field("label", "face", lambda value: value == "face"),
+            Field("emoji", "nothing: it does not vote", lambda value: not value),
+            _CONFIDENCE,
+            _BBOX,
+            Field("embedding", "numbers", lambda value: isinstance(value, list) and bool(value)),
+        )
+    ),
     "caption_score": Promise(
         reply=(Field("similarity_score", "a cosine, from -1 to 1", _within(-1.0001, 1.0001)),)
     ),

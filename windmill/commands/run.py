@@ -219,27 +219,24 @@ class Place:
         page.write_text(report.page(found, drawn), "utf-8")
         return page
 
-    def tell(
-        self, reader: PostgresFindings, found: Sequence[Findings], bad: Sequence[str], page: Path
-    ) -> None:
-        """What was found, where it is, and how to go on."""
-        if not self.console.stderr:
-            self.console.print(report.table(found))
-            for title, statement in report.QUERIES.items():
-                self._say(f"\n-- {title}\n{statement}")
-                self.console.print(_result(*reader.table(statement)))
+    def tell(self, reader: PostgresFindings, found: Sequence[Findings], matches: Matches) -> None:
+        """What was found, unless standard output is JSON's."""
+        if self.console.stderr:
+            return
+        self.console.print(report.table(found))
+        for title, statement in report.QUERIES.items():
+            self._say(f"\n-- {title}\n{statement}")
+            self.console.print(_result(*reader.table(statement)))
+        if matches:
+            self._say("\n-- photos by meaning: labels embedded by MiniLM, not CLIP (docs/services.md)")
+            self.console.print(report.search(matches))
+
+    def tell_files(self, bad: Sequence[str], page: Path) -> None:
+        """Where all is, and how to go on."""
         for told in bad:
             self._say(f"bad file: {line(told)}")
         self._say(f"\npictures  {page}\ndata      {self.home} (PostgreSQL)")
         self._say("again     the same command does only what is new; --keep leaves the database up")
-
-    def tell_matches(self, matches: Matches) -> None:
-        """The photos that were found by words, and by what."""
-        if matches and not self.console.stderr:
-            self._say(
-                "\n-- photos by meaning: labels embedded by MiniLM, which is not CLIP (docs/services.md)"
-            )
-            self.console.print(report.search(matches))
 
     def _say(self, text: str) -> None:
         """Lines as they are: neither wrapped nor read as markup."""

@@ -116,7 +116,7 @@ def served(tmp_path_factory):
             yield Served(process.pid, ports, partial(_served_here, stack, tmp_path_factory.mktemp("tiny")))
     finally:
         process.terminate()
-        assert process.wait(15) == 0
+        assert process.wait(60) == 0
 
 
 def _served_here(stack, folder, name):
@@ -133,6 +133,6 @@ def told(log):
 
 def is_up(port):
     try:
-        return requests.get(f"http://127.0.0.1:{port}/health", timeout=5).ok
+        return requests.get(f"http://127.0.0.1:{port}/health", timeout=60).ok
     except requests.ConnectionError:
         return False
