@@ -18,7 +18,6 @@ from windmill.model import Box
 _EDGE = 1.5  # pixels that rounding may take a box over the edge
 _SURE = 0.5  # confidence from which a thing is found again in the same picture stored otherwise
 _SAME = 0.6  # IoU of its two boxes
-_POSES = ("pose", "movenet")
 _DRIFT = 0.1  # of a landmark, of the picture's size; of a cosine
 _NOTHING = "it sees nothing with a box in the photo: name one with --photo where it does"
 
@@ -142,7 +141,9 @@ def _sight(target: Target, answer: Answer) -> Sight:
         answer.fail("boxes of text that are boxes", str(exc))
     return Sight(
         boxes=tuple((one.label, one.confidence, one.box) for one in reply.detections if one.box),
-        landmarks=tuple(_points(one) for one in predictions) if service.name in _POSES else (),
+        landmarks=tuple(_points(one) for one in predictions)
+        if shapes.promised(service) is shapes.POSE
+        else (),
         size=_size(predictions) if service.name == "metadata" else None,
         labels=tuple(one.label for one in reply.full_image),
     )
