@@ -17,7 +17,7 @@ from windmill.services.base import Info, Model, Photo, Pixels, Prediction, Reply
 from windmill.services.resizing import resized
 from windmill.services.weights import Weights
 
-_SHORTER, _LONGER = 736, 1600  # pixels of the sides that a photo is brought to: small print becomes legible
+_SHORTER, _LONGER = 640, 1280  # pixels of the sides that a photo is brought to: small print becomes legible
 _LEAST = 32  # pixels; narrower photos get a border, as the network knows no smaller picture
 _SURE = 0.7  # confidence of a line that is told; textures taken for words have 0.6
 _SURE_OF_ONE = 0.9  # of a single character: a round eye is a 0 at 0.75
@@ -26,7 +26,7 @@ _FINDER, _READER = "rapidocr/models/PP-OCRv6_det_small.onnx", "rapidocr/models/P
 
 
 def load(weights: Weights) -> Model:
-    """Reads Latin and Chinese print that is upright, or turned by up to 90°."""
+    """Reads Latin and Chinese print that is upright, or turned clockwise by 90°."""
     return analyzer(Info.of(weights, "RapidOCR", "PP-OCRv6 small"), PPOcr(weights))
 
 
