@@ -11,6 +11,9 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& echo $$python && break; done)
 
+# Processes that run tests. Most tests wait for servers, so that two cores keep four busy; each has its own.
+WORKERS ?= 4
+
 # Before all that asks for some PyTorch, and as this one version, so that an index with builds for the CPU
 # (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL) gives one of 200 MB and not gigabytes of CUDA, which no test needs.
 TORCH ?= torch==2.13.0
@@ -25,7 +28,7 @@ demo: .venv/.demo  ## runs the pipeline here: its own database, services and wor
 
 test: .venv/.dev  ## runs all tests; installs the servers that they start (as root or by sudo) if missing
 	sh tests/servers/install.sh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.dev  ## checks style, format and the layers
 	$(BIN)/ruff check

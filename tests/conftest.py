@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,35 @@ from tests.servers.base import MissingServerError, Server
 from windmill.settings import Settings
 
 ROOT = Path(__file__).parents[1]
+
+
+# The folders whose files take longest, longest first, since a file is tested by one worker from its start to
+# its end: what begins last should be short.
+_LONGEST_FIRST = ("chaos", "acceptance", "contract", "integration", "fuzz", "unit")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Beside other workers of pytest-xdist, long files come first; alone, the order is as collected."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: min(map(_rank, item.path.relative_to(ROOT).parts)))
+
+
+def _rank(part: str) -> int:
+    return _LONGEST_FIRST.index(part) if part in _LONGEST_FIRST else len(_LONGEST_FIRST)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """A worker of pytest-xdist sends its reports as UTF-8; half a surrogate pair in a log would end it."""
+    return _encodable((yield))
+
+
+def _encodable(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {_encodable(key): _encodable(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_encodable(value) for value in data]
+    return data.encode("utf-8", "backslashreplace").decode() if isinstance(data, str) else data
 
 
 def _running(kind: type[Server]) -> Iterator[Server]:

@@ -23,7 +23,7 @@ def talking(
             if not listens:
                 over.wait(10)
                 return
-            _read_request(connection)
+            read_request(connection)
             for piece in pieces():
                 connection.sendall(piece)
                 if over.wait(pause):
@@ -52,8 +52,8 @@ def _serve(listening: socket.socket, answer: Callable[[socket.socket], None]) ->
         thread.join(10)
 
 
-def _read_request(connection: socket.socket) -> None:
-    """Reads it to its end; a client that leaves before raises `ConnectionError`."""
+def read_request(connection: socket.socket) -> None:
+    """Reads one to its end, which may come apart from its head; raises `ConnectionError` if there is none."""
     held = b""
     while b"\r\n\r\n" not in held:
         held += _some(connection)

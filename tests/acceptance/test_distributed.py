@@ -127,7 +127,7 @@ def serving(box):
         yield
     finally:
         process.terminate()
-        process.wait(15)
+        process.wait(60)
 
 
 @pytest.fixture
@@ -229,7 +229,7 @@ def test_a_photo_folder_goes_through_the_whole_pipeline(box, serving, rows, mari
     assert {one["worker"] for one in status} == box.workers
     victim = next(one for one in status if one["worker"] == "consensus")
     psutil.Process(victim["pid"]).kill()
-    until(lambda: _pid(box, "consensus") not in (0, victim["pid"]), 30)
+    until(lambda: _pid(box, "consensus") not in (0, victim["pid"]), 100)
 
     box.call("./workers.sh", "stop")
     assert box.processes() == []
@@ -265,7 +265,7 @@ def test_a_mistake_is_one_clear_line(box, command, change, said):
         env={**box.environment, **change},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     text = done.stdout + done.stderr

@@ -41,7 +41,7 @@ class Box:
 
     def call(self, *words, status=0):
         process = self.start(*words)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
         assert process.returncode == status, out + err
         assert "Traceback" not in out + err
         return out if out.strip() else err
@@ -92,8 +92,8 @@ def purge(box, rows, request):
     server = request.getfixturevalue("rabbitmq_server")
 
     def purge_queue():
-        vhost = box.environment["QUEUE_VHOST"]
-        server.control("purge_queue", "-p", vhost, "queue_yolov8")
+        with closing(server.connect(box.environment["QUEUE_VHOST"])) as connection:
+            connection.channel().queue_purge("queue_yolov8")
 
     return purge_queue
 
@@ -102,10 +102,10 @@ def fail_all(box, rows):
     """A worker meets images that are not there, and gives them up."""
     worker = box.start("work", "yolov8")
     try:
-        until(lambda: rows("SELECT count(*) FROM dispatches WHERE state = 'failed'") == [(3,)], 30)
+        until(lambda: rows("SELECT count(*) FROM dispatches WHERE state = 'failed'") == [(3,)], 100)
     finally:
         worker.terminate()
-        worker.communicate(timeout=30)
+        worker.communicate(timeout=60)
     assert worker.returncode == 0
 
 

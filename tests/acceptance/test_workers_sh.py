@@ -59,7 +59,7 @@ def test_workers_are_counted_and_come_back_and_stop(call, tmp_path):
     assert before.items() <= status(call).items()
 
     psutil.Process(before["consensus-1"]).kill()
-    until(lambda: status(call)["consensus-1"] not in (0, before["consensus-1"]), 30)
+    until(lambda: status(call)["consensus-1"] not in (0, before["consensus-1"]), 100)
     assert status(call)["consensus-0"] == before["consensus-0"]
 
     call("start", "consensus", "1")

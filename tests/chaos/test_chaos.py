@@ -47,14 +47,21 @@ def test_ctrl_c_leaves_no_process_and_no_folder(tmp_path):
             [sys.executable, *words], cwd=ROOT, stderr=file, env={**os.environ, "TMPDIR": str(tmp_path)}
         )
     ours = psutil.Process(process.pid)
-    until(
-        lambda: any("work" in one.cmdline() for one in ours.children()),
-        60,
-        lambda: process.poll() is None,
-        log,
-    )
-    family = ours.children(recursive=True)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
-    until(lambda: not any(one.is_running() for one in family), 30)
+    try:
+        until(lambda: any(map(_works, ours.children())), 60, lambda: process.poll() is None, log)
+        family = ours.children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+        process.wait()
+    until(lambda: not any(one.is_running() for one in family), 60)
     assert [path.name for path in tmp_path.iterdir()] == ["log.txt"]
+
+
+def _works(process):
+    """Whether it is a worker, and not a command that may have ended since it was listed."""
+    try:
+        return "work" in process.cmdline()
+    except psutil.Error:
+        return False

@@ -28,7 +28,7 @@ from windmill.model import (
 from windmill.postgres.registry import PostgresImages
 from windmill.postgres.store import PostgresStore
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 CAT = json.dumps(
     {
         "status": "success",

@@ -33,7 +33,7 @@ PASSWORD = "p"
 @pytest.fixture(scope="module")
 def vhost(rabbitmq_server) -> str:
     for user in PATTERNS:
-        rabbitmq_server.control("add_user", user, PASSWORD)
+        rabbitmq_server.add_user(user, PASSWORD)
     return rabbitmq_server.new_vhost()
 
 
@@ -42,7 +42,7 @@ def account(rabbitmq_server, vhost):
     """Gives settings for a user of the manual, with the manual's patterns or others."""
 
     def settings(user: str, patterns: tuple[str, str, str] | None = None) -> Settings:
-        rabbitmq_server.control("set_permissions", "-p", vhost, user, *(patterns or PATTERNS[user]))
+        rabbitmq_server.permit(user, patterns or PATTERNS[user], vhost)
         return Settings(
             queue_host=rabbitmq_server.host,
             queue_port=rabbitmq_server.port,

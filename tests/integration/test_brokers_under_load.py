@@ -38,8 +38,7 @@ def place(request):
     if request.param == "rabbitmq":
         server = request.getfixturevalue("rabbitmq_server")
         settings = Settings(queue_host=server.host, queue_port=server.port)
-        cut = lambda: server.control("close_all_connections", "test")  # noqa: E731
-        return Place(lambda name: rabbitmq.connect(settings, name), server.restart, cut)
+        return Place(lambda name: rabbitmq.connect(settings, name), server.restart, server.cut)
     server, database = request.getfixturevalue("postgres_server"), request.getfixturevalue("database")
     cut = lambda: server.run(_CUT_POSTGRES, database.db_name)  # noqa: E731
     return Place(lambda name: postgres.connect(database, name), server.restart, cut)

@@ -148,7 +148,7 @@ def test_a_decoder_ends_with_its_pool_and_outlives_what_tells_others_to_stop(dec
     assert size(pool) == (40, 20)
     assert pool.pids == [child.pid]
     pool.close()
-    until(lambda: not child.is_running(), 5)
+    until(lambda: not child.is_running(), 60)
 
 
 def test_a_decoder_that_does_not_start_is_no_fault_of_the_image(decoders):

@@ -22,7 +22,7 @@ from windmill.errors import ChildDiedError, ConfigError
 from windmill.postgres.ledger import PostgresLedger
 from windmill.settings import Settings
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 PARENT = textwrap.dedent(
     """

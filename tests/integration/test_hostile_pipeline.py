@@ -11,8 +11,8 @@ import psutil
 import psycopg2
 import pytest
 from PIL import Image as Pictures
-
 from tests.integration.test_services import TURNED
+
 from tests.servers.base import free_port
 from tests.waiting import until
 from windmill.core.geometry import iou
@@ -109,7 +109,7 @@ class Run:
         for process in self.processes.values():
             process.terminate()
         for process in self.processes.values():
-            process.wait(30)
+            process.wait(60)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from windmill.mysql_heartbeats import MySQLHeartbeats
 from windmill.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 20.0
+PATIENCE = 60.0
 SILENT = """
 SELECT worker_id, service_name, node_hostname, MAX(timestamp) as last_seen,
        TIMESTAMPDIFF(MINUTE, MAX(timestamp), NOW()) as minutes_silent
@@ -386,7 +386,8 @@ def test_a_server_that_hangs_in_the_middle_is_given_up_and_found_again(log, monk
     log.write(BEAT)
 
 
-def test_a_worker_ends_in_time_though_the_server_hangs(settings, rows, mariadb_server):
+def test_a_worker_ends_in_time_though_the_server_hangs(settings, rows, mariadb_server, monkeypatch):
+    monkeypatch.setattr(mysql_heartbeats, "_TIMEOUT", 30)
     pulse, sink = Pulse(), MySQLHeartbeats(settings)
     who = {"worker_id": "w", "service": "s", "node": "n"}
     heart = Heart(pulse, sink, interval=0.1, depth=lambda: 0, **who)
@@ -397,7 +398,7 @@ def test_a_worker_ends_in_time_though_the_server_hangs(settings, rows, mariadb_s
         began = time.monotonic()
         heart.close()
         sink.close()
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 15
     heart._thread.join(PATIENCE)
     assert not heart._thread.is_alive()
     sink.close()

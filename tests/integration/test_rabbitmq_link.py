@@ -55,7 +55,7 @@ def test_a_peer_that_resets_every_connection_is_tried_again_for_ever():
     with Resetting() as server:
         link = Link(Settings(queue_host="127.0.0.1", queue_port=server.port), "test")
         link.start()
-        until(lambda: server.accepted >= MANY, 30)
+        until(lambda: server.accepted >= MANY, 60)
         link.close()
         after = server.accepted
     assert server.accepted <= after + 1

@@ -49,7 +49,7 @@ from windmill.postgres.registry import PostgresImages
 from windmill.postgres.store import PostgresStore
 from windmill.settings import Settings
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 SERVICE = "yolov8"
 
 

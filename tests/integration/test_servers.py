@@ -16,7 +16,7 @@ from tests.servers import MariaDB, Postgres, RabbitMQ
 from tests.servers.base import MissingServerError, Server, find
 from tests.waiting import until
 
-SOON = 20.0  # seconds
+SOON = 60.0  # seconds
 QUORUM = {"x-queue-type": "quorum"}
 
 
@@ -116,7 +116,7 @@ def test_a_server_keeps_what_it_confirmed_and_leaves_nothing(kind, content):
         server.restart()
         assert content.read(server, name)
         server.kill()
-        until(lambda: not server._listens(), 10)
+        until(lambda: not server._listens(), SOON)
         server.start()
         assert content.read(server, name)
         assert server.port == port

@@ -8,6 +8,7 @@ from typing import ClassVar
 import pytest
 
 from tests.servers.base import free_port
+from tests.talking import read_request
 from windmill.catalog import Service
 from windmill.errors import ServiceBusy, ServiceRejected, ServiceUnavailable
 from windmill.service_http import HttpService
@@ -116,17 +117,10 @@ class OneAnswer:
 
     def serve(self):
         with self.listening.accept()[0] as connection:
-            read_form(connection)
+            read_request(connection)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-            connection.recv(65536)
+            read_request(connection)
             self.listening.close()
-
-
-def read_form(connection):
-    """Reads a request to its end, which may come apart from its head."""
-    held = b""
-    while not held.endswith(b"--\r\n"):
-        held += connection.recv(65536)
 
 
 def test_a_service_that_dies_of_a_picture_on_a_kept_connection_broke_off():
@@ -136,7 +130,7 @@ def test_a_service_that_dies_of_a_picture_on_a_kept_connection_broke_off():
     with pytest.raises(ServiceUnavailable, match="closed") as caught:
         caller.analyze(b"poison")
     assert caught.value.broke_off
-    mortal.thread.join(10)
+    mortal.thread.join(60)
     with pytest.raises(ServiceUnavailable) as caught:
         caller.analyze(b"jpeg")
     assert not caught.value.broke_off

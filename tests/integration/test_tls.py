@@ -301,6 +301,6 @@ def test_a_worker_does_its_work_with_tls_on_all_three_connections(tmp_path):
         def counted() -> bool:
             return [one.heartbeat.jobs_completed for one in beats.latest()] == [1]
 
-        until(counted, 30, lambda: worker.poll() is None, log)
+        until(counted, 100, lambda: worker.poll() is None, log)
         worker.terminate()
-        assert worker.wait(30) == 0
+        assert worker.wait(60) == 0

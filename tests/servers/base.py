@@ -20,11 +20,15 @@ import psutil
 from tests.servers.certificates import Certificates
 
 INSTALL = "tests/servers/install.sh installs it"
-_START, _STOP = 60.0, 20.0  # seconds
+_START, _STOP = 120.0, 60.0  # seconds
 
 # Below every system's range of ephemeral ports: from inside it, a client that knocks while its server is
 # down can be given the server's port as its own, and so connect to itself or keep the server from binding.
-_PORTS = range(15_000, 32_000)
+_ALL_PORTS = range(15_000, 32_000)
+# Each worker of pytest-xdist has ports of its own: what one has chosen and not yet bound, no other chooses.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_PORTS = _ALL_PORTS[_WORKER::_WORKERS]
 
 # Ends a server whose test run was killed, be it by SIGKILL: the pipe on stdin is then closed without a word.
 _WATCH = """
@@ -245,14 +249,14 @@ class Server:
     def reload_certificate(self) -> None:
         raise NotImplementedError
 
-    def once(self, *command: str) -> None:
-        """Runs a command to its end, as the server's account."""
+    def once(self, *command: str, given: str = "") -> str:
+        """Runs a command to its end, as the server's account; gives what it said."""
         done = subprocess.run(
             command,
             env=self.environment(),
             cwd=self.folder,
             check=False,
-            stdin=subprocess.DEVNULL,
+            input=given,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -260,3 +264,4 @@ class Server:
         )
         if done.returncode:
             raise RuntimeError(f"{command[0]} ended with {done.returncode}:\n{done.stdout[-2000:]}")
+        return done.stdout

@@ -75,7 +75,7 @@ class MariaDB(Server):
             password=self.password,
             database=database,
             autocommit=True,
-            connection_timeout=5,
+            connection_timeout=30,
             use_pure=True,
         )
 

@@ -73,7 +73,7 @@ class Postgres(Server):
     def connect(self, database: str):
         """A client's connection, in autocommit."""
         connection = psycopg2.connect(
-            host=self.host, port=self.port, user=self.dbuser, dbname=database, connect_timeout=5
+            host=self.host, port=self.port, user=self.dbuser, dbname=database, connect_timeout=30
         )
         connection.autocommit = True
         return connection

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import ssl
+from collections.abc import Sequence
 
 import pika
 import pika.exceptions
@@ -14,12 +15,16 @@ from tests.servers.base import Server, find, free_port
 from tests.servers.certificates import Certificates
 
 _BINARIES = ("/usr/lib/rabbitmq/bin", "/usr/local/sbin", "/opt/homebrew/sbin")
-# add_vhost and set_permissions in one, since each `rabbitmqctl` boots an Erlang.
-_NEW_VHOST = """
-rabbit_vhost:add(<<"{vhost}">>, <<"tests">>),
-rabbit_auth_backend_internal:set_permissions(
-    <<"{user}">>, <<"{vhost}">>, <<".*">>, <<".*">>, <<".*">>, <<"tests">>).
-"""
+_ERLANG = ("/usr/lib/erlang/bin", "/usr/local/lib/erlang/bin", "/opt/homebrew/lib/erlang/bin")
+
+# Milliseconds after which a message that left a delay queue while the broker went down is sent once more;
+# RabbitMQ itself waits for three minutes, and a test with it.
+_CONFIRM = 5000
+
+
+def _binary(text: str) -> str:
+    """An Erlang binary: by its bytes, so that no character needs a backslash."""
+    return f"<<{','.join(map(str, text.encode()))}>>"
 
 
 class RabbitMQ(Server):
@@ -72,7 +77,8 @@ class RabbitMQ(Server):
             "RABBITMQ_CONF_ENV_FILE": f"{place}/none.conf",
             "RABBITMQ_PID_FILE": f"{place}/pid",
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
-                "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +sbwt none"
+                "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +sbwt none "
+                f"-rabbit dead_letter_worker_publisher_confirm_timeout {_CONFIRM}"
             ),
         }
 
@@ -88,7 +94,7 @@ class RabbitMQ(Server):
     def connect(self, vhost: str = "/") -> pika.BlockingConnection:
         """A client's connection."""
         credentials = pika.PlainCredentials(self.dbuser, self.password)
-        parameters = pika.ConnectionParameters(self.host, self.port, vhost, credentials, socket_timeout=5)
+        parameters = pika.ConnectionParameters(self.host, self.port, vhost, credentials, socket_timeout=30)
         if self.tls:
             context = ssl.create_default_context(cafile=self.tls.ca)
             context.load_cert_chain(self.tls.cert, self.tls.key)
@@ -96,16 +102,52 @@ class RabbitMQ(Server):
         return pika.BlockingConnection(parameters)
 
     def reload_certificate(self) -> None:
-        self.control("eval", "ssl:clear_pem_cache().")
+        self.evaluate("ssl:clear_pem_cache()")
 
-    def control(self, *words: str) -> None:
-        """Runs `rabbitmqctl`."""
-        self.once(str(find("rabbitmqctl", *_BINARIES)), "-n", self._node, *words)
+    def control(self, *words: str) -> str:
+        """Runs `rabbitmqctl`, which boots an Erlang for over a second; gives what it prints."""
+        return self.once(str(find("rabbitmqctl", *_BINARIES)), "-q", "-n", self._node, *words)
+
+    def evaluate(self, code: str) -> str:
+        """What Erlang expressions give inside the broker: what `rabbitmqctl` does there, in milliseconds."""
+        said = self.once(str(find("erl_call", *_ERLANG)), "-sname", self._node, "-e", given=f"{code}.\n")
+        if not said.startswith("{ok, "):
+            raise RuntimeError(f"{code}: {said}")
+        return said.removeprefix("{ok, ").removesuffix("}")
 
     def version(self) -> str:
         """As the server says it to a client."""
         with contextlib.closing(self.connect()) as connection:
             return str(connection._impl.server_properties["version"])  # pika has no public name for it
+
+    def add_user(self, name: str, password: str) -> None:
+        """A user who may do nothing yet."""
+        self._accounts("add_user", name, password)
+
+    def change_password(self, name: str, password: str) -> None:
+        self._accounts("change_password", name, password)
+
+    def delete_user(self, name: str) -> None:
+        self._accounts("delete_user", name)
+
+    def permit(self, name: str, patterns: Sequence[str] = (".*", ".*", ".*"), vhost: str = "/") -> None:
+        """Lets a user configure, write and read what has such names, and nothing else."""
+        self._accounts("set_permissions", name, vhost, *patterns)
+
+    def _accounts(self, function: str, *texts: str) -> None:
+        arguments = ", ".join(_binary(text) for text in (*texts, "tests"))
+        said = self.evaluate(f"rabbit_auth_backend_internal:{function}({arguments})")
+        if said != "ok":
+            raise RuntimeError(f"{function}: {said}")
+
+    def cut(self) -> None:
+        """Closes all connections."""
+        pids = "rabbit_networking:connections()"
+        self.evaluate(f'[rabbit_networking:close_connection(Pid, "test") || Pid <- {pids}]')
+
+    def limit_memory(self, fraction: float) -> None:
+        """The part of the machine's memory beyond which it takes no messages."""
+        self.evaluate(f"vm_memory_monitor:set_vm_memory_high_watermark({fraction:.9f})")
 
     def new_vhost(self) -> str:
         """Creates a vhost and gives its name."""
@@ -115,9 +157,10 @@ class RabbitMQ(Server):
 
     def add_vhost(self, name: str) -> None:
         """Creates a vhost, or, in a server whose data was deleted, creates it anew."""
-        self.control("eval", _NEW_VHOST.format(vhost=name, user=self.dbuser))
+        self.evaluate(f"ok = rabbit_vhost:add({_binary(name)}, <<>>)")
+        self.permit(self.dbuser, vhost=name)
 
     def cleanup(self) -> list[str]:
         """Ends the epmd of our own, which survives the broker."""
-        epmd = find("epmd", "/usr/lib/erlang/bin")
+        epmd = find("epmd", *_ERLANG)
         return ["env", f"ERL_EPMD_ADDRESS={self.host}", str(epmd), "-port", str(self._epmd), "-kill"]

@@ -16,7 +16,7 @@ from windmill.heartbeats import Heart, Pulse
 from windmill.model import Ack, Again, Bury, Delivery, Handled, Health, Outcome
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 class Clock:

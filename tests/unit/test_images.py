@@ -214,7 +214,7 @@ def test_boxes_of_one_image_decode_it_once_whatever_the_threads(saved, monkeypat
     monkeypatch.setattr(files, "decode", lambda *args: decoded.append(args) or decode(*args))
 
     def crop(left):
-        start.wait(10)
+        start.wait(60)
         return files.crop(image, left, 0, left + 5, 5)
 
     with ThreadPoolExecutor(4) as pool:

@@ -27,6 +27,9 @@ FOUND = Findings(
 )
 
 
+FILES = ImageFiles(Settings())
+
+
 def printed(findings):
     console = Console(width=200, record=True, file=None, force_terminal=False)
     with console.capture() as capture:
@@ -55,8 +58,10 @@ def test_the_page_escapes_what_files_and_services_say():
 
 
 def test_the_document_is_json_for_scripts():
-    (one,) = json.loads(report.document([FOUND]))
+    matches = {"a kitten": [(FOUND.filename, 0.5), ("other.jpg", 0.1)], "a bus": [("other.jpg", 0.2)]}
+    (one,) = json.loads(report.document([FOUND], matches))
     assert one["boxes"][0]["detection_count"] == 2
+    assert one["found_by"] == {"a kitten": 0.5}
 
 
 def test_many_boxes_are_counted():
@@ -65,7 +70,7 @@ def test_many_boxes_are_counted():
     assert summary([many]) == "1 photos: 10 merged boxes, 0 faces"
 
 
-@pytest.mark.parametrize("size", [(100, 80), (3200, 2560)])
+@pytest.mark.parametrize("size", [(100, 80), (2000, 1600)])
 def test_boxes_are_drawn_where_they_are(tmp_path, size):
     source, target = tmp_path / "cat.png", tmp_path / "drawn.jpg"
     Pictures.new("RGB", size, "white").save(source)
@@ -79,7 +84,7 @@ def test_boxes_are_drawn_where_they_are(tmp_path, size):
         height=size[1],
         boxes=(FoundBox(label="cat", box=box, detection_count=2, score=0.71),),
     )
-    pictures.annotate(ImageFiles(Settings()), found, target)
+    pictures.annotate(FILES, found, target)
     with Pictures.open(target) as drawn:
         scale = drawn.width / 100
         assert max(drawn.size) <= 1600

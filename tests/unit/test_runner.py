@@ -39,7 +39,7 @@ from windmill.model import (
 from windmill.runner import Limits, Runner
 from windmill.writing import Passing, Recompute, Save
 
-PATIENCE = 5.0  # seconds after which a test that waits for an event has failed
+PATIENCE = 60.0  # seconds after which a test that waits for an event has failed
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +47,7 @@ def _impatient(monkeypatch):
     """Waits between looks at what is down are short."""
     for module in (breaker, retrying):
         monkeypatch.setattr(module, "backoff", lambda *_, **__: 0.005)
+    monkeypatch.setattr("windmill.runner._POLL", 0.005)
 
 
 class Queue:

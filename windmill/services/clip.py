@@ -13,11 +13,11 @@ import numpy as np
 from windmill.services import class_names, clip_model, emoji
 from windmill.services.base import ANALYZE, EMBED_IMAGE, EMBED_TEXT, Model, Photo, Reply, Task
 from windmill.services.clip_model import Clip, Floats
+from windmill.services.embedding import EmbedText, embedded
 from windmill.services.weights import Weights
 
 _PROMPT = "a photo of a {}"
 _LEAST, _MOST = 0.05, 10  # a label's probability, and labels in a reply
-_TEXTS = 32  # encoded at once
 
 
 def load(weights: Weights) -> Model:
@@ -34,11 +34,6 @@ def labels() -> tuple[str, ...]:
     """What a photo as a whole may be of: COCO's objects, and `scenes.tsv` (places, occasions, things)."""
     scenes = files("windmill.services").joinpath("scenes.tsv").read_text("utf-8").splitlines()
     return *class_names.of("coco"), *scenes
-
-
-def embedded(vector: Floats) -> Reply:
-    """A reply that holds an embedding."""
-    return {"embedding": [round(float(value), 6) for value in vector], "dimension": len(vector)}
 
 
 class EmbedImage(Task[Photo, Any, Floats]):
@@ -59,31 +54,15 @@ class EmbedImage(Task[Photo, Any, Floats]):
         return embedded(output)
 
 
-class EmbedText(Task[str, str, Floats]):
-    """The text's vector."""
-
-    batch = _TEXTS
-
-    def __init__(self, clip: Clip) -> None:
-        self._clip = clip
-
-    def preprocess(self, asked: str) -> str:
-        return asked
-
-    def predict(self, inputs: Sequence[str]) -> Sequence[Floats]:
-        return list(self._clip.texts(inputs))
-
-    def postprocess(self, given: str, output: Floats) -> Reply:  # noqa: ARG002 -- of a task
-        return embedded(output)
-
-
 class Labels(EmbedImage):
     """What the photo is of, among `labels`; their vectors are made when it loads."""
 
     def __init__(self, clip: Clip) -> None:
         super().__init__(clip)
         prompts = [_PROMPT.format(label) for label in labels()]
-        parts = [clip.texts(prompts[n : n + _TEXTS]) for n in range(0, len(prompts), _TEXTS)]
+        parts = [
+            clip.texts(prompts[n : n + EmbedText.batch]) for n in range(0, len(prompts), EmbedText.batch)
+        ]
         self._texts = np.concatenate(parts)
 
     def postprocess(self, given: Any, output: Floats) -> Reply:  # noqa: ARG002 -- of a task

@@ -39,6 +39,7 @@ SERVICES: Mapping[str, Entry] = {
     "nanodet": Entry("nanodet", ("nanodet",)),
     "ssdlite": Entry("ssdlite", ("ssdlite",)),
     "centernet": Entry("centernet", ("centernet",)),
+    "label_embedding": Entry("label_embedding", ("minilm", "xception", "ssdlite"), _EMBEDS),
     "blip": Entry("blip", ("blip",)),
     "ollama": Entry("ollama"),
     "clip": Entry("clip", ("clip",), _EMBEDS),

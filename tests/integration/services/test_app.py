@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 import pytest
 import requests
-import uvicorn
 from PIL import Image as Pictures
 
+import tests.serving
 from tests.waiting import until
 from windmill.errors import ConfigError
 from windmill.services.app import ServiceApp
@@ -58,17 +58,8 @@ def serving(task, limits=Limits(), lazy=False, **options):  # noqa: B008 -- froz
 
 @contextmanager
 def serving_model(app):
-    config = uvicorn.Config(app.asgi, log_config=None, lifespan="off")
-    server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=server.run, args=([listening],))
-        thread.start()
-        until(lambda: server.started, 10)
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(10)
+    with tests.serving.serving(app) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture
@@ -90,7 +81,7 @@ def picture(size=(4, 3), mode="RGB", **options):
 
 
 def post(url, data, path="/v3/analyze"):
-    return requests.post(url + path, files={"file": ("photo.png", data)}, timeout=20)
+    return requests.post(url + path, files={"file": ("photo.png", data)}, timeout=60)
 
 
 def refused(response, status):
@@ -113,7 +104,7 @@ def test_a_reply_has_the_contracts_shape(url, path):
 
 
 def test_a_path_under_the_root_is_read(url):
-    assert requests.get(f"{url}/v3/analyze?file=photo.png", timeout=20).json()["predictions"] == [SEEN]
+    assert requests.get(f"{url}/v3/analyze?file=photo.png", timeout=60).json()["predictions"] == [SEEN]
 
 
 def test_a_model_sees_upright_pixels(url, stub):
@@ -146,18 +137,18 @@ def chunks(megabytes):
 )
 @pytest.mark.parametrize("kind", ["multipart/form-data; boundary=b", "image/png"])
 def test_too_many_bytes_are_413_and_their_sender_gets_to_read_it(url, send, kind):
-    response = requests.post(f"{url}/v3/analyze", data=send(100), headers={"Content-Type": kind}, timeout=20)
+    response = requests.post(f"{url}/v3/analyze", data=send(100), headers={"Content-Type": kind}, timeout=60)
     assert "32 MB" in refused(response, 413)
 
 
 @pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=b", "image/png"])
 def test_a_body_that_is_no_form_is_400(url, kind):
-    response = requests.post(f"{url}/v3/analyze", data=b"what", headers={"Content-Type": kind}, timeout=20)
+    response = requests.post(f"{url}/v3/analyze", data=b"what", headers={"Content-Type": kind}, timeout=60)
     assert refused(response, 400)
 
 
 def test_a_field_of_another_name_is_400(url):
-    response = requests.post(f"{url}/v3/analyze", files={"image": picture()}, timeout=20)
+    response = requests.post(f"{url}/v3/analyze", files={"image": picture()}, timeout=60)
     assert "field `file`" in refused(response, 400)
 
 
@@ -165,7 +156,7 @@ def test_a_field_of_another_name_is_400(url):
     ("method", "path", "status"), [("GET", "/nothing", 404), ("PUT", "/v3/analyze", 405)]
 )
 def test_other_refusals_have_the_shape_too(url, method, path, status):
-    assert refused(requests.request(method, url + path, timeout=20), status)
+    assert refused(requests.request(method, url + path, timeout=60), status)
 
 
 def test_an_upload_that_breaks_off_is_no_failure(url, stub, caplog):
@@ -186,7 +177,7 @@ def test_a_failing_model_is_500_and_tells_no_secrets(url, stub):
 
 def test_health_is_503_while_the_model_is_broken_and_heals_with_it(url, stub):
     def health():
-        response = requests.get(f"{url}/health", timeout=20)
+        response = requests.get(f"{url}/health", timeout=60)
         return response.status_code, response.json()["status"]
 
     assert health() == (200, "healthy")
@@ -203,7 +194,7 @@ def test_three_bad_photos_do_not_make_a_model_broken(url, stub):
     for _ in range(3):
         post(url, picture())
     stub.failing = False
-    assert requests.get(f"{url}/health", timeout=20).status_code == 200
+    assert requests.get(f"{url}/health", timeout=60).status_code == 200
 
 
 def test_who_finds_the_queue_full_is_told_when_to_come_again(stub):
@@ -215,7 +206,7 @@ def test_who_finds_the_queue_full_is_told_when_to_come_again(stub):
         refusal = post(address, picture() + bytes(5_000_000))
         assert "2 requests wait" in refused(refusal, 503)
         assert 1 <= int(refusal.headers["Retry-After"]) <= 60
-        assert requests.get(f"{address}/health", timeout=20).status_code == 200
+        assert requests.get(f"{address}/health", timeout=60).status_code == 200
         stub.open.set()
         assert [one.result(20).status_code for one in waiting] == [200, 200]
         assert post(address, picture()).status_code == 200
@@ -224,14 +215,14 @@ def test_who_finds_the_queue_full_is_told_when_to_come_again(stub):
 
 def number(address, name):
     """A figure of /metrics."""
-    lines = requests.get(f"{address}/metrics", timeout=20).text.splitlines()
+    lines = requests.get(f"{address}/metrics", timeout=60).text.splitlines()
     return float(next(line for line in lines if line.startswith(f"windmill_service_{name}{{")).split()[-1])
 
 
 def test_metrics_count_answers_stages_and_batches(url):
     post(url, picture())
     post(url, b"hello")
-    text = requests.get(f"{url}/metrics", timeout=20).text
+    text = requests.get(f"{url}/metrics", timeout=60).text
     assert 'request_seconds_count{path="/v3/analyze",service="stub",status="200"} 1.0' in text
     assert 'request_seconds_count{path="/v3/analyze",service="stub",status="400"} 1.0' in text
     assert 'stage_seconds_count{service="stub",stage="predict"} 2.0' in text  # the first was the warm-up's
@@ -242,7 +233,7 @@ def test_a_lazy_model_is_loaded_by_the_first_request_and_leaves_when_idle(stub):
     with serving(stub, Limits(idle=0.2), lazy=True) as address:
 
         def loaded():
-            return requests.get(f"{address}/health", timeout=20).json()["loaded"]
+            return requests.get(f"{address}/health", timeout=60).json()["loaded"]
 
         assert not loaded()
         assert post(address, picture()).status_code == 200
@@ -261,8 +252,8 @@ def test_a_lazy_model_that_cannot_be_loaded_says_why_and_heals(stub):
 
     with serving_model(ServiceApp("stub", loading, asks={ANALYZE: Photo}, limits=Limits())) as address:
         assert refused(post(address, picture()), 503) == "thing.onnx is missing"
-        health = requests.get(f"{address}/health", timeout=20)
+        health = requests.get(f"{address}/health", timeout=60)
         assert (health.status_code, health.json()["reason"]) == (503, "thing.onnx is missing")
         missing.clear()
-        assert requests.get(f"{address}/health", timeout=20).status_code == 200
+        assert requests.get(f"{address}/health", timeout=60).status_code == 200
         assert post(address, picture()).status_code == 200

@@ -108,7 +108,7 @@ def test_a_kept_connection_does_not_wait_for_its_packets(ports):
     with requests.Session() as session:
         for _ in range(30):
             started = time.perf_counter()
-            session.post(f"http://127.0.0.1:{ports['metadata']}/analyze", files={"file": data}, timeout=20)
+            session.post(f"http://127.0.0.1:{ports['metadata']}/analyze", files={"file": data}, timeout=60)
             took.append(time.perf_counter() - started)
     assert min(took) < 0.035  # on a busy machine only some are as fast
 
@@ -123,7 +123,7 @@ def test_a_kept_connection_does_not_wait_for_its_packets(ports):
     ],
 )
 def test_what_may_not_be_fetched_is_refused(ports, query, said):
-    response = requests.get(f"http://127.0.0.1:{ports['colors']}/v3/analyze", params=query, timeout=10)
+    response = requests.get(f"http://127.0.0.1:{ports['colors']}/v3/analyze", params=query, timeout=60)
     assert response.status_code == 400
     assert said in response.json()["error"]["message"]
 
