@@ -60,8 +60,10 @@ def drawn() -> Iterator[Sheet]:
     """Text in several sizes, turned, and pale."""
     for size in (10, 14, 24, 48):
         yield Sheet(f"of {size} pixels", _drawing(size=size), _text())
-    for degrees in (5, 15, 90):
+    for degrees in (5, 15):
         yield Sheet(f"turned by {degrees}°", _drawing(degrees=degrees), _text())
+    for degrees, side in ((90, "left"), (-90, "right")):  # one line, as nobody knows which comes first
+        yield Sheet(f"turned by 90° to the {side}", _drawing(_LINES[:1], degrees=degrees), _LINES[0])
     for ink in (150, 205):
         shade = (ink, ink, ink)
         yield Sheet(f"grey {ink} on white", _drawing(ink=shade), _text())
@@ -78,6 +80,7 @@ def _photographed() -> Iterator[Sheet]:
 
 
 def _drawing(
+    lines: Sequence[str] = _LINES,
     *,
     size: int = _SIZE,
     degrees: int = 0,
@@ -85,10 +88,10 @@ def _drawing(
     paper: tuple[int, int, int] = _PAPER,
 ) -> bytes:
     font = ImageFont.load_default(size)
-    wide = max(font.getbbox(line)[2] for line in _LINES)
-    picture = Image.new("RGB", (round(wide) + 4 * size, 2 * size * (len(_LINES) + 1)), paper)
+    wide = max(font.getbbox(line)[2] for line in lines)
+    picture = Image.new("RGB", (round(wide) + 4 * size, 2 * size * (len(lines) + 1)), paper)
     pen = ImageDraw.Draw(picture)
-    for n, line in enumerate(_LINES):
+    for n, line in enumerate(lines):
         pen.text((2 * size, 2 * size * n + size), line, ink, font=font)
     turned = picture.rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=paper)
     return _file(turned)
