@@ -42,10 +42,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     for photo in _photos():
         if not (folder / photo.name).is_file():
             shutil.copyfile(photo, folder / photo.name)
+    count = len(list(folder.iterdir()))
     sys.stderr.write(
-        f"Windmill looks at {len(list(folder.iterdir()))} photos: three object detectors, a classifier, faces,"
-        " poses,\ntext, nudity, colours, metadata; boxes are merged, findings voted on. Models are fetched"
-        " once.\n"
+        f"Windmill looks at {count} photos: three object detectors, a classifier, faces, poses, text,\n"
+        "nudity, colours, metadata; boxes are merged, findings voted on. Models are fetched once.\n"
     )
     return whole.pipeline(str(folder), args, settings)
 
