@@ -11,7 +11,7 @@ from windmill.services import registry
 # What a check may leave out, and why; anything else that is skipped would hide a broken promise.
 NOT_HERE = (
     "only caption_score takes a caption",
-    "it has no /embed/text",
+    "it has no /embed/image",
     "its replies hold no boxes",
     "its replies say nothing of places",
     "nothing is promised of a service called",
