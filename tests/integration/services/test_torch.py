@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from tests import tiny_models
 from windmill import catalog
 from windmill.core import replies
 from windmill.errors import ConfigError
@@ -28,9 +27,17 @@ def own(name, folder):
 
 
 @pytest.fixture(scope="module")
-def clip_weights(tmp_path_factory):
+def tiny():
+    """Imported where it is used: its seconds would be spent by everyone who collects tests."""
+    from tests import tiny_models
+
+    return tiny_models
+
+
+@pytest.fixture(scope="module")
+def clip_weights(tmp_path_factory, tiny):
     folder = tmp_path_factory.mktemp("clip") / "tiny"
-    return own("clip", tiny_models.clip_of_sentence_transformers(folder))
+    return own("clip", tiny.clip_of_sentence_transformers(folder))
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +46,8 @@ def model(clip_weights):
 
 
 @pytest.fixture(scope="module")
-def captioner(tmp_path_factory):
-    return blip.load(own("blip", tiny_models.blip(tmp_path_factory.mktemp("blip") / "tiny"))).tasks[ANALYZE]
+def captioner(tmp_path_factory, tiny):
+    return blip.load(own("blip", tiny.blip(tmp_path_factory.mktemp("blip") / "tiny"))).tasks[ANALYZE]
 
 
 def embedding(model, path, asked):
@@ -106,9 +113,9 @@ def test_services_of_one_process_share_the_model(model, clip_weights):
     assert clip_model.shared(clip_weights) is model.tasks[EMBED_TEXT]._encoder
 
 
-@pytest.mark.parametrize("make", [tiny_models.clip, tiny_models.siglip])
-def test_other_models_of_the_hub_load_too(tmp_path, make):
-    loaded = clip.load(own("clip", make(tmp_path / "other")))
+@pytest.mark.parametrize("make", ["clip", "siglip"])
+def test_other_models_of_the_hub_load_too(tmp_path, make, tiny):
+    loaded = clip.load(own("clip", getattr(tiny, make)(tmp_path / "other")))
     assert embedding(loaded, EMBED_IMAGE, PHOTOS[0]).shape == embedding(loaded, EMBED_TEXT, "a cat").shape
 
 
@@ -125,6 +132,6 @@ def test_a_folder_without_a_model_is_named(tmp_path, load):
         load(own("x", tmp_path))
 
 
-def test_a_captioner_is_no_clip(tmp_path):
+def test_a_captioner_is_no_clip(tmp_path, tiny):
     with pytest.raises(ConfigError, match="not CLIP"):
-        clip.load(own("clip", tiny_models.blip(tmp_path / "blip")))
+        clip.load(own("clip", tiny.blip(tmp_path / "blip")))
