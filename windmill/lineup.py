@@ -12,6 +12,8 @@ from windmill import catalog
 
 Entries = dict[str, dict[str, Any]]  # as in service_config.json
 
+SEARCHER = "label_embedding"  # in whose space photos are found by words
+
 # What joins once its weights are here: a captioner, and who scores its captions.
 CAPTIONER, SCORER_WEIGHTS = "blip", "clip"
 

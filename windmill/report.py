@@ -32,6 +32,8 @@ QUERIES: Mapping[str, str] = {
     ),
 }
 
+Match = tuple[str, float]  # a photo's file name, and its cosine to some words
+
 _SHOWN = 8  # boxes of one photo in a table
 _STEM = 60  # characters of a photo's name that its picture keeps: at most 240 bytes
 _COLOUR = re.compile(r"#[0-9a-fA-F]{3,8}")
@@ -61,9 +63,21 @@ def table(findings: Sequence[Findings]) -> Table:
     return made
 
 
-def document(findings: Sequence[Findings]) -> str:
-    """All findings as JSON."""
-    return plain.document([asdict(one) for one in findings])
+def search(matches: Mapping[str, Sequence[Match]]) -> Table:
+    """The photos nearest to some words, best first."""
+    made = Table("words", "nearest photos (cosine)")
+    for words, near in matches.items():
+        made.add_row(*map(cell, (words, ", ".join(f"{name} {cosine:.2f}" for name, cosine in near))))
+    return made
+
+
+def document(findings: Sequence[Findings], matches: Mapping[str, Sequence[Match]]) -> str:
+    """All findings as JSON; `found_by` holds the words that a photo is among the nearest to, with cosines."""
+    return plain.document([asdict(one) | {"found_by": _found_by(one, matches)} for one in findings])
+
+
+def _found_by(one: Findings, matches: Mapping[str, Sequence[Match]]) -> Mapping[str, float]:
+    return {words: cosine for words, near in matches.items() for name, cosine in near if name == one.filename}
 
 
 def page(findings: Sequence[Findings], pictures: Mapping[int, str]) -> str:

@@ -18,7 +18,7 @@ from windmill.errors import BadReply, ServiceBusy, ServiceError, ServiceRejected
 from windmill.plain import line
 
 _AGAIN = frozenset({408, 425, 429})
-_HEALTH = "/health"
+_HEALTH, _EMBED_TEXT = "/health", "/embed/text"
 _HEALTH_TIMEOUT = 5.0  # seconds
 _HEALTH_BYTES = 4096
 _ERROR_BYTES = 65_536  # of an error's body that are read, to find its message
@@ -44,6 +44,10 @@ class HttpService:
     def score(self, picture: bytes, caption: str) -> bytes:
         return self._post({"caption": caption, "file": ("image", picture)})
 
+    def embed_text(self, text: str) -> bytes:
+        """Body of the reply to a text. Raises a `ServiceError`."""
+        return self._post({"text": text}, _EMBED_TEXT)
+
     def healthy(self) -> bool:
         """Whether the service answers `/health` with anything but a server error; one without it is well."""
         try:
@@ -62,12 +66,12 @@ class HttpService:
             return ""
         return replies.version(answer.get("model")) if isinstance(answer, dict) else ""
 
-    def _post(self, fields: dict[str, str | tuple[str, bytes]]) -> bytes:
+    def _post(self, fields: dict[str, str | tuple[str, bytes]], path: str = "") -> bytes:
         body, kind = encode_multipart_formdata(fields)
         try:
             with self._pool.open(
                 "POST",
-                self._service.endpoint,
+                path or self._service.endpoint,
                 body,
                 {"Content-Type": kind},
                 seconds=self._timeout,

@@ -174,7 +174,7 @@ def test_a_picture_has_a_name_that_links_and_file_systems_take_as_it_is(name):
 
 
 def test_the_document_is_json_that_gives_no_orders():
-    text = report.document([FOUND])
+    text = report.document([FOUND], {})
     assert harmless(text)
     assert "👩\u200d🚀" in text
     (one,) = json.loads(text)

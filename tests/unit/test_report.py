@@ -58,8 +58,10 @@ def test_the_page_escapes_what_files_and_services_say():
 
 
 def test_the_document_is_json_for_scripts():
-    (one,) = json.loads(report.document([FOUND]))
+    matches = {"a kitten": [(FOUND.filename, 0.5), ("other.jpg", 0.1)], "a bus": [("other.jpg", 0.2)]}
+    (one,) = json.loads(report.document([FOUND], matches))
     assert one["boxes"][0]["detection_count"] == 2
+    assert one["found_by"] == {"a kitten": 0.5}
 
 
 def test_many_boxes_are_counted():

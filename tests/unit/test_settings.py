@@ -91,7 +91,15 @@ def test_every_setting_stands_in_the_example_with_a_comment():
 def test_the_examples_values_are_the_defaults(tmp_path):
     example = EXAMPLE.read_text("utf-8")
     dotenv = tmp_path / ".env"
-    optional = ("QUEUE_HOST", "BROKER", "SERVICE_NAME", "MONITORING_DB", "IMAGE_ROOTS", "ALLOW_PRIVATE")
+    optional = (
+        "QUEUE_HOST",
+        "BROKER",
+        "SERVICE_NAME",
+        "MONITORING_DB",
+        "IMAGE_ROOTS",
+        "ALLOW_PRIVATE",
+        "VISION_MODEL",
+    )
     values = [line[1:] for line in example.splitlines() if re.match(r"#[A-Z_]+=", line)]
     dotenv.write_text("\n".join(v for v in values if not v.startswith(optional)), "utf-8")
     assert load({}, dotenv) == Settings()

@@ -8,17 +8,21 @@ from windmill.checking.calling import Answer, Skipped
 from windmill.checking.target import CAPTION, Target
 
 IMAGE, TEXT = "/embed/image", "/embed/text"
+_ABSENT = (404, 405)
+_BOTH = "clip"  # whose texts and images lie in one space
 _LENGTH = 1e-2  # that a normalised vector's length may differ from 1
 _EXPECTED = '{"status": "success", "embedding": [numbers], "dimension": so many}'
 
 
 def embeddings(target: Target) -> str:
-    """An image's and a text's have one dimension, are finite, and of length 1."""
+    """An image's and a text's (if it reads any) have one dimension, are finite, and of length 1."""
     image = target.form({"file": ("image", target.photo.jpeg)}, "a photo", IMAGE)
-    if image.status in (404, 405):
+    if image.status in _ABSENT:
         raise Skipped(f"it has no {IMAGE}; search by meaning would ask there")
-    text = target.form({"text": CAPTION}, "field `text`", TEXT)
     size = _dimension(image)
+    text = target.form({"text": CAPTION}, "field `text`", TEXT)
+    if text.status in _ABSENT and target.service.name != _BOTH:
+        return f"{size} numbers, of images only"
     if _dimension(text) != size:
         text.fail(f"{size} numbers, as of an image", f"{_dimension(text)}")
     return f"{size} numbers each"

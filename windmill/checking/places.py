@@ -141,7 +141,9 @@ def _sight(target: Target, answer: Answer) -> Sight:
         answer.fail("boxes of text that are boxes", str(exc))
     return Sight(
         boxes=tuple((one.label, one.confidence, one.box) for one in reply.detections if one.box),
-        landmarks=tuple(_points(one) for one in predictions) if service.name == "pose" else (),
+        landmarks=tuple(_points(one) for one in predictions)
+        if shapes.promised(service) is shapes.POSE
+        else (),
         size=_size(predictions) if service.name == "metadata" else None,
         labels=tuple(one.label for one in reply.full_image),
     )

@@ -8,8 +8,8 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,9 +18,12 @@ from rich.table import Table
 from rich.text import Text
 
 from windmill import lineup, pictures, report, wiring
+from windmill.catalog import facts
 from windmill.children import Children
 from windmill.commands.ingest import read
 from windmill.commands.produce import send
+from windmill.core import replies
+from windmill.core.nearest import nearest
 from windmill.embedded import data_home, embedded
 from windmill.errors import ConfigError, ImageError
 from windmill.findings import Findings
@@ -31,11 +34,14 @@ from windmill.ports import FindingsReader
 from windmill.postgres.findings import PostgresFindings
 from windmill.producing import Pace
 from windmill.progress import meter, plain
+from windmill.service_http import HttpService
 from windmill.settings import Settings
 
 log = logging.getLogger(__name__)
 
 _WINDMILL = (sys.executable, "-m", "windmill")
+_NEAREST = 3  # photos that are shown for words
+_PATIENCE = 30.0  # seconds for a service to say what words mean
 _LOOK = 0.2  # seconds between looks at the progress
 
 HELP = """\
@@ -47,6 +53,7 @@ root, no GPU.
 
   windmill run ~/Photos/2024                    results in ./windmill-data
   windmill run ~/Photos/2024 --json > found.json
+  windmill run ~/Photos/2024 --find "a dog on a beach"
   windmill run ~/Photos/2024 --keep             leaves the database up to look around, until Ctrl-C
 
 What is done is done: the same command again does only what is new, or was cut short.
@@ -64,6 +71,9 @@ def add_options(parser: argparse.ArgumentParser, *, data: Path) -> None:
         "--data", type=Path, default=data, metavar="DIR", help="where all is kept (default: ./%(default)s)"
     )
     parser.add_argument("--group", default="photos", metavar="NAME", help="group (default: %(default)s)")
+    parser.add_argument(
+        "--find", action="append", metavar="WORDS", help="show the photos nearest to WORDS; may be repeated"
+    )
     parser.add_argument("--json", action="store_true", help="the findings as JSON on standard output")
     parser.add_argument("--keep", action="store_true", help="keep the database up until Ctrl-C")
 
@@ -76,23 +86,31 @@ def pipeline(folder: str, args: argparse.Namespace, settings: Settings) -> int:
     """Everything, on one folder."""
     if not Path(folder).is_dir():
         raise ConfigError(f"{folder}: no such folder")
+    words = [phrase.strip() for phrase in args.find or ()]
+    if not all(words):
+        raise ConfigError("--find: which words?")
     console = Console(stderr=args.json)
     settings = replace(settings, enable_monitoring=False, queue_host="")
     with Children() as children, embedded(args.data, settings, children) as own:
         place = Place(data_home(args.data), own, children, console, lineup.entries(_weights_here()))
         bad = place.admit(folder, args.group)
         with closing(PostgresFindings(own, "windmill run")) as reader:
-            place.work(reader, args.group)
+            with place.work(reader, args.group, bool(words)):
+                matches = place.search(reader, args.group, words)
             found = reader.of_group(args.group)
             if not found:
                 raise ConfigError(f"{folder}: no image in it that could be read ({len(bad)} bad files)")
             drawn = place.draw(found)
             if args.json:
-                sys.stdout.write(report.document(found) + "\n")
-            place.tell(reader, found, bad, drawn)
+                sys.stdout.write(report.document(found, matches) + "\n")
+            place.tell(reader, found, matches)
+            place.tell_files(bad, drawn)
         if args.keep:
             place.keep()
     return 1 if bad or any(one.errors for one in found) else 0
+
+
+Matches = Mapping[str, Sequence[report.Match]]  # words → the nearest photos
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +137,9 @@ class Place:
         log.info("%d new photos, %d known, %d bad", done.added, len(done.duplicates), len(done.bad))
         return done.bad
 
-    def work(self, reader: PostgresFindings, group: str) -> None:
-        """Sends what is missing, and works until nothing is left to do."""
+    @contextmanager
+    def work(self, reader: PostgresFindings, group: str, searching: bool) -> Iterator[None]:
+        """Sends what is missing, works until nothing is left to do, and keeps up what may be asked then."""
         wanted = Missing(services=lineup.submitted(self.entries), group=group)
         pace = Pace(max_queue_depth=self.settings.max_queue_depth)
         with wiring.ledger(self.settings) as ledger:
@@ -128,24 +147,46 @@ class Place:
             send(wanted, ledger, self.settings, pace, threading.Event(), total)
         if reader.progress().open_jobs == 0:
             self.console.print("All photos are done already: nothing was done twice.")
-            return
-        names = self._start()
+            names = self._serve([lineup.SEARCHER]) if searching else ()
+        else:
+            names = (*self._serve(lineup.served(self.entries)), *self._start_workers())
         try:
             self._watch(reader)
+            yield
         finally:
             self.children.close_together(names)
 
-    def _start(self) -> Sequence[str]:
-        """Starts the services and a worker for each entry of the catalog; gives the children's names."""
+    def _serve(self, services: Iterable[str]) -> Sequence[str]:
+        """Starts services in a child; gives its name."""
+        ports = lineup.served(self.entries)
+        _pull(services)
+        self._child("services", ["serve", *(f"{name}={ports[name]}" for name in services)], {})
+        return ("services",)
+
+    def _start_workers(self) -> Sequence[str]:
+        """Starts a worker for each entry of the catalog; gives the children's names."""
         catalog = self.home / "service_config.json"
         catalog.write_text(json.dumps(self.entries, indent=1), "utf-8")
         environment = _environment(self.settings, catalog)
-        served = lineup.served(self.entries)
-        _pull(served)
-        self._child("services", ["serve", *(f"{name}={port}" for name, port in served.items())], environment)
         for name in self.entries:
             self._child(name, ["work", name], environment)
-        return ("services", *self.entries)
+        return tuple(self.entries)
+
+    def search(self, reader: PostgresFindings, group: str, words: Sequence[str]) -> Matches:
+        """The photos of the group that lie nearest to what each of `words` means."""
+        if not words:
+            return {}
+        service = replace(facts(lineup.SEARCHER), **self.entries[lineup.SEARCHER])
+        caller = HttpService(service, timeout=_PATIENCE)
+        pause = threading.Event()
+        while not caller.healthy():
+            self.children.check()
+            pause.wait(_LOOK)
+        stored = reader.embeddings(group, lineup.SEARCHER)
+        return {
+            phrase: nearest(replies.parse_embedding(service, caller.embed_text(phrase)), stored, _NEAREST)
+            for phrase in words
+        }
 
     def _child(self, name: str, words: Sequence[str], environment: Mapping[str, str]) -> None:
         command = [*_WINDMILL, *words]
@@ -178,15 +219,20 @@ class Place:
         page.write_text(report.page(found, drawn), "utf-8")
         return page
 
-    def tell(
-        self, reader: PostgresFindings, found: Sequence[Findings], bad: Sequence[str], page: Path
-    ) -> None:
-        """What was found, where it is, and how to go on."""
-        if not self.console.stderr:
-            self.console.print(report.table(found))
-            for title, statement in report.QUERIES.items():
-                self._say(f"\n-- {title}\n{statement}")
-                self.console.print(_result(*reader.table(statement)))
+    def tell(self, reader: PostgresFindings, found: Sequence[Findings], matches: Matches) -> None:
+        """What was found, unless standard output is JSON's."""
+        if self.console.stderr:
+            return
+        self.console.print(report.table(found))
+        for title, statement in report.QUERIES.items():
+            self._say(f"\n-- {title}\n{statement}")
+            self.console.print(_result(*reader.table(statement)))
+        if matches:
+            self._say("\n-- photos by meaning: labels embedded by MiniLM, not CLIP (docs/services.md)")
+            self.console.print(report.search(matches))
+
+    def tell_files(self, bad: Sequence[str], page: Path) -> None:
+        """Where all is, and how to go on."""
         for told in bad:
             self._say(f"bad file: {line(told)}")
         self._say(f"\npictures  {page}\ndata      {self.home} (PostgreSQL)")

@@ -33,8 +33,8 @@ def nearest(
     return [(keys[n], float(cosines[n])) for n in order]
 
 
-def mean(vectors: Sequence[Sequence[float]] | Floats, weights: Sequence[float] | None = None) -> Floats:
-    """The (weighted) mean of embeddings, of length 1 again: of a photo's labels, or of its captions.
+def mean(vectors: npt.ArrayLike, weights: Sequence[float] | None = None) -> Floats:
+    """The (weighted) mean of embeddings (n × dimension), of length 1 again: of labels, or of captions.
 
     Raises `ValueError` for none, and for opposites that leave no direction.
     """

@@ -25,6 +25,7 @@ MOST = 1000  # predictions of one reply, and emoji in its captions: detectors gi
 LONGEST_WORD = 400  # characters of a label: as a box's key it must fit into an index
 LONGEST_EMOJI = 40  # code points; a family has eleven
 LONGEST_TEXT = 100_000  # characters of a caption or of what was read
+_MOST_NUMBERS = 10_000  # of an embedding
 _LONGEST_TIME = 1e6  # seconds
 _VERSION_KEPT = 200  # characters
 _BODY_KEPT = 2000  # characters of a bad reply that are kept for a person to read
@@ -51,6 +52,22 @@ def parse_score(service: Service, body: bytes) -> float:
         data = _object(strict_json.loads(body))
         _refuse_error(service, data)
         return _cosine(data.get("similarity_score"))
+
+
+def parse_embedding(service: Service, body: bytes) -> tuple[float, ...]:
+    """The vector in a reply to `/embed/image` or `/embed/text`. Raises as `parse` does."""
+    with _contract(service, body):
+        data = _object(strict_json.loads(body))
+        _refuse_error(service, data)
+        return embedding(data)
+
+
+def embedding(data: dict[str, Any]) -> tuple[float, ...]:
+    """The vector in decoded JSON. Raises `OffContractError`."""
+    vector = data.get("embedding")
+    if not isinstance(vector, list) or not 0 < len(vector) <= _MOST_NUMBERS:
+        raise OffContractError(f"embedding: expected a list of numbers, got {_shown(vector)}")
+    return tuple(_number(value, f"embedding[{n}]", -1.0001, 1.0001) for n, value in enumerate(vector))
 
 
 def read(service: Service, data: Any) -> ServiceReply:

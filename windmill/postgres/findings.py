@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from windmill.core import replies
 from windmill.findings import Findings, FoundBox, Progress
 from windmill.model import Box
 from windmill.postgres.connection import Session
@@ -30,6 +31,12 @@ class PostgresFindings:
         with self._session.transaction() as cursor:
             cursor.execute(query("findings"), {"group": group})
             return [_findings(row) for row in cursor.fetchall()]
+
+    def embeddings(self, group: str, service: str) -> Mapping[str, Sequence[float]]:
+        """File name → the vector that a service gave for the whole image."""
+        with self._session.transaction() as cursor:
+            cursor.execute(query("embeddings"), {"group": group, "service": service})
+            return {name: replies.embedding(data) for name, data in cursor.fetchall()}
 
     def table(self, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Column names and rows of a query from the documentation."""

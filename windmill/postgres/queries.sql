@@ -401,6 +401,12 @@ SELECT (SELECT count(*) FROM dispatches WHERE state <> 'queued') + (SELECT count
            + (SELECT count(*) FROM jobs WHERE queue LIKE 'queue\_bbox\_%%' AND queue <> 'queue_bbox_merge'),
        (SELECT count(*) FROM jobs);
 
+-- name: embeddings
+SELECT i.image_filename, r.data
+FROM results r JOIN images i USING (image_id)
+WHERE i.image_group = %(group)s AND r.service = %(service)s AND r.status = 'success'
+ORDER BY i.image_id;
+
 -- name: findings
 -- One row an image, each list as JSON: votes, boxes, faces (in image pixels), colours, text and errors.
 SELECT i.image_id, i.image_filename, i.image_path, i.width, i.height,

@@ -119,7 +119,7 @@ def found(raw: Floats, back: Floats) -> list[tuple[Floats, Floats]]:
 
 
 def placed(raw: Floats, onto: Floats) -> Floats:
-    """n × (x, y, z, visibility, presence) on a cut-out as n × (x, y, z, visibility) in pixels of the photo."""
+    """n × (x, y, z, visibility, presence) on a cut-out, as n × (x, y, z, visibility) in pixels."""
     back = _inverse(onto)
     depth = raw[:, 2] * np.hypot(*back[:, 0])
     where = _moved(raw[:, :2], back)

@@ -60,7 +60,9 @@ class Labels(EmbedImage):
     def __init__(self, clip: Clip) -> None:
         super().__init__(clip)
         prompts = [_PROMPT.format(label) for label in labels()]
-        parts = [clip.texts(prompts[n : n + EmbedText.batch]) for n in range(0, len(prompts), EmbedText.batch)]
+        parts = [
+            clip.texts(prompts[n : n + EmbedText.batch]) for n in range(0, len(prompts), EmbedText.batch)
+        ]
         self._texts = np.concatenate(parts)
 
     def postprocess(self, given: Any, output: Floats) -> Reply:  # noqa: ARG002 -- of a task

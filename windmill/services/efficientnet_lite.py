@@ -1,8 +1,8 @@
 """EfficientNet-Lite as an ONNX graph, made from weights that were trained elsewhere.
 
 The architecture is EfficientNet's (Tan, Le 2019, arXiv:1905.11946) without squeeze-and-excitation and with
-ReLU6, as in TensorFlow's models/official/efficientnet/lite: the numbers of channels and the kernels' sizes are
-those of the weights, so only the strides and repetitions stand here.
+ReLU6, as in TensorFlow's models/official/efficientnet/lite: the numbers of channels and the kernels' sizes
+are those of the weights, so only the strides and repetitions stand here.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Search by meaning without CLIP: a photo lies where its labels lie in a space of texts.
 
 ConSE (Norouzi et al. 2014, arXiv:1312.5650): the mean of MiniLM's embeddings of the labels that a classifier
-and a detector see, weighted by how sure they are. It finds what ImageNet's and COCO's names can tell, and does
-not see itself: two photos with the same labels are the same to it.
+and a detector see, weighted by how sure they are. It finds what ImageNet's and COCO's names can tell, and
+does not see itself: two photos with the same labels are the same to it.
 """
 
 from __future__ import annotations

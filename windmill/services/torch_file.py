@@ -7,6 +7,7 @@ see _legacy_load in torch/serialization.py. Objects may be nothing but tensors i
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -106,4 +107,6 @@ def _read(file: IO[bytes]) -> dict[str, Array]:
 
 def _storage(file: IO[bytes], dtype: np.dtype[Any]) -> Array:
     count = int.from_bytes(file.read(8), "little")
+    if count * dtype.itemsize > os.fstat(file.fileno()).st_size:
+        raise ValueError("a storage is larger than the file")
     return np.frombuffer(file.read(count * dtype.itemsize), dtype, count)

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 import pytest
 import requests
-import uvicorn
 from PIL import Image as Pictures
 
+import tests.serving
 from tests.waiting import until
 from windmill.errors import ConfigError
 from windmill.services.app import ServiceApp
@@ -58,17 +58,8 @@ def serving(task, limits=Limits(), lazy=False, **options):  # noqa: B008 -- froz
 
 @contextmanager
 def serving_model(app):
-    config = uvicorn.Config(app.asgi, log_config=None, lifespan="off")
-    server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=server.run, args=([listening],))
-        thread.start()
-        until(lambda: server.started, 60)
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(60)
+    with tests.serving.serving(app) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture

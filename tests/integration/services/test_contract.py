@@ -11,22 +11,32 @@ from windmill.services import registry
 # What a check may leave out, and why; anything else that is skipped would hide a broken promise.
 NOT_HERE = (
     "only caption_score takes a caption",
-    "it has no /embed/image",
+    "it has no /embed/text",
     "its replies hold no boxes",
     "its replies say nothing of places",
     "nothing is promised of a service called",
     "only beside /v3/analyze",
 )
-UNSEEN = {"pose", "nudenet"}  # what is drawn is nobody to them
+UNTRAINED = ("clip",)  # unless its weights are here: what it sees means nothing
+CLASSIFIERS = ("clip", "xception")
+BOXES = ("boxes-inside", "boxes-scale")
 
 
+def _may_skip(name, check):
+    return (name in CLASSIFIERS and check in BOXES) or (
+        name in UNTRAINED and check in ("shape", "orientation")
+    )
+
+
+# Starlette leaves the file of a form that ends in its middle to the collector, which warns of it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("check", table.CHECKS, ids=lambda check: check.name)
 @pytest.mark.parametrize("name", registry.SERVICES)
 def test_our_services_keep_the_contract(served, name, check):
     target = _target(served, name)
     result = table.made(check, target)
     if result.outcome == table.SKIPPED:
-        assert result.said.startswith(NOT_HERE) or name in UNSEEN, result.said
+        assert _may_skip(name, check.name) or result.said.startswith(NOT_HERE), result.said
         assert (name, check.name) != ("clip", "embeddings"), result.said
     else:
         assert result.outcome == table.PASSED, result.said

@@ -1,6 +1,8 @@
 """CLIP, caption scores and BLIP: our loading code on tiny untrained models in the formats of the hub."""
 
+import importlib
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from windmill import catalog
 from windmill.core import replies
 from windmill.errors import ConfigError
-from windmill.services import blip, caption_score, clip, clip_model
+from windmill.services import blip, caption_score, clip, clip_model, pytorch
 from windmill.services.base import ANALYZE, EMBED_IMAGE, EMBED_TEXT, SCORE, Captioned, Photo
 from windmill.services.weights import Weights
 
@@ -28,14 +30,12 @@ def own(name, folder):
 
 @pytest.fixture(scope="module")
 def tiny():
-    """Imported where it is used: its seconds would be spent by everyone who collects tests."""
-    from tests import tiny_models
-
-    return tiny_models
+    """Who makes the models; here, as PyTorch takes seconds that only these tests shall take."""
+    return importlib.import_module("tests.tiny_models")
 
 
 @pytest.fixture(scope="module")
-def clip_weights(tmp_path_factory, tiny):
+def clip_weights(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("clip") / "tiny"
     return own("clip", tiny.clip_of_sentence_transformers(folder))
 
@@ -46,7 +46,7 @@ def model(clip_weights):
 
 
 @pytest.fixture(scope="module")
-def captioner(tmp_path_factory, tiny):
+def captioner(tiny, tmp_path_factory):
     return blip.load(own("blip", tiny.blip(tmp_path_factory.mktemp("blip") / "tiny"))).tasks[ANALYZE]
 
 
@@ -113,9 +113,9 @@ def test_services_of_one_process_share_the_model(model, clip_weights):
     assert clip_model.shared(clip_weights) is model.tasks[EMBED_TEXT]._encoder
 
 
-@pytest.mark.parametrize("make", ["clip", "siglip"])
-def test_other_models_of_the_hub_load_too(tmp_path, make, tiny):
-    loaded = clip.load(own("clip", getattr(tiny, make)(tmp_path / "other")))
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_other_models_of_the_hub_load_too(tiny, tmp_path, kind):
+    loaded = clip.load(own("clip", getattr(tiny, kind)(tmp_path / "other")))
     assert embedding(loaded, EMBED_IMAGE, PHOTOS[0]).shape == embedding(loaded, EMBED_TEXT, "a cat").shape
 
 
@@ -132,6 +132,21 @@ def test_a_folder_without_a_model_is_named(tmp_path, load):
         load(own("x", tmp_path))
 
 
-def test_a_captioner_is_no_clip(tmp_path, tiny):
+def test_a_captioner_is_no_clip(tiny, tmp_path):
     with pytest.raises(ConfigError, match="not CLIP"):
         clip.load(own("clip", tiny.blip(tmp_path / "blip")))
+
+
+@pytest.mark.parametrize("load", [clip.load, caption_score.load, blip.load])
+def test_without_pytorch_it_says_what_to_install(tmp_path, monkeypatch, load):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ConfigError, match=r"torch is missing: pip install 'windmill-images\[torch\]'"):
+        load(own("x", tmp_path))
+
+
+def test_cuda_is_taken_where_there_is_one(monkeypatch):
+    torch = pytorch.library("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pytorch.device() == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert pytorch.device() == "cuda"

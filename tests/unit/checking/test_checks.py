@@ -212,6 +212,13 @@ def test_a_service_that_breaks_a_promise_fails_its_check(name, photo):
     assert all((result.failure.sent, result.failure.expected, result.failure.got))
 
 
+@pytest.mark.parametrize(("name", "outcome"), [("face_embedding", table.PASSED), ("clip", table.FAILED)])
+def test_only_clip_has_to_embed_texts(name, outcome, photo):
+    service = Service(name)
+    answering(at("/embed/text"), error(404, "no such path"))(service)
+    assert table.made(CHECKS["embeddings"], target(service, photo)).outcome == outcome
+
+
 def test_an_error_needs_the_contracts_shape_not_only_its_status(photo):
     service = Service()
     answering(with_what("nothing"), (400, {"detail": "There was an error parsing the body"}))(service)

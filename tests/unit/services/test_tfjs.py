@@ -120,6 +120,7 @@ DENSE = np.array([[0, 5], [0, 0], [6, 0]], np.float32)
 LIKE_NUMPY = [
     ("Add", [BIAS[:2]], {}, lambda x: x + BIAS[:2]),
     ("AddN", [BIAS[:2], BIAS[2:]], {}, lambda x: x + BIAS[:2] + BIAS[2:]),
+    ("ArgMax", [array(3)[0]], {"output_type": {"type": "DT_INT32"}}, lambda x: x.argmax(3)),
     ("BiasAdd", [BIAS[:2]], {}, lambda x: x + BIAS[:2]),
     ("Cast", [], {"DstT": {"type": "DT_INT32"}}, lambda x: x.astype(np.int32)),
     ("ConcatV2", [np.ones((1, 8, 8, 3), np.float32), array(-1)[0]], {},
@@ -129,6 +130,7 @@ LIKE_NUMPY = [
     ("Exp", [], {}, np.exp),
     ("ExpandDims", [array(1)[0]], {}, lambda x: x[:, None]),
     ("FusedBatchNorm", PARAMETERS, {"epsilon": {"f": 0.5}}, normalized),
+    ("GatherNd", [array([0, 1, 2], [0, 7, 0])], {}, lambda x: x[0, [1, 7], [2, 0]]),
     ("GatherV2", [array(3, 0), array(2)[0]], {}, lambda x: x[:, :, [3, 0]]),
     ("LeakyRelu", [], {"alpha": {"f": 0.1}}, lambda x: np.where(x > 0, x, 0.1 * x)),
     ("MaxPool", [], SAME_POOL, pooled),
@@ -141,6 +143,7 @@ LIKE_NUMPY = [
      lambda x: np.pad(x, [(0, 0), (1, 2), (0, 3), (0, 0)])),
     ("PadV2", [array([0, 0], [1, 0], [0, 0], [0, 0]), np.array(9, np.float32)], {},
      lambda x: np.pad(x, [(0, 0), (1, 0), (0, 0), (0, 0)], constant_values=9)),
+    ("RealDiv", [BIAS[:2]], {}, lambda x: x / BIAS[:2]),
     ("Relu", [], {}, lambda x: np.maximum(x, 0)),
     ("Relu6", [], {}, lambda x: np.clip(x, 0, 6)),
     ("Reshape", [array(4, -1)], {}, lambda x: x.reshape(4, -1)),
@@ -148,6 +151,8 @@ LIKE_NUMPY = [
     ("Shape", [], {}, lambda x: x.shape),
     ("Sigmoid", [], {}, lambda x: 1 / (1 + np.exp(-x))),
     ("Slice", [array(0, 2, 1, 0), array(1, 3, -1, 1)], {}, lambda x: x[:, 2:5, 1:, :1]),
+    ("Sqrt", [], {}, lambda x: np.sqrt(np.where(x < 0, np.nan, x))),
+    ("SquaredDifference", [BIAS[:2]], {}, lambda x: (x - BIAS[:2]) ** 2),
     ("Squeeze", [], {"squeeze_dims": ints(0)}, lambda x: x[0]),
     ("Squeeze", [], {}, lambda x: x[0]),
     ("StridedSlice", [array(0, 2, 1, 0), array(1, 6, 8, 0), array(1, 2, 1, 1)],
@@ -172,7 +177,7 @@ SEVERAL = [
 
 # Tested by themselves below, or only by the real models of the integration tests.
 ELSEWHERE = {"Identity", "AddV2", "_FusedConv2D", "FusedDepthwiseConv2dNative"}
-ELSEWHERE |= {"FloorDiv", "FloorMod", "Equal", "SparseToDense"}
+ELSEWHERE |= {"DepthToSpace", "FloorDiv", "FloorMod", "Equal", "SparseToDense"}
 
 
 @pytest.fixture
@@ -240,6 +245,19 @@ def test_a_graph_can_be_cut_at_a_node(tmp_path):
     nodes = [node("loop", "TensorArrayGatherV3", "x"), node("y", "Relu", "loop")]
     entry = np.array([[-1, 2]], np.float32)
     assert run(model(tmp_path, nodes, {}), "y", entry, {"loop": [1, 2]}).tolist() == [[0, 2]]
+
+
+def test_depth_becomes_space_in_tensorflows_order(tmp_path, picture):
+    """Of four channels, the first two are a pixel's upper row."""
+    nodes = [
+        node("four", "Tile", "x", "times"),
+        node("y", "DepthToSpace", "four", block_size={"i": "2"}),
+    ]
+    path = model(tmp_path, nodes, {"times": array(1, 1, 1, 2)})
+    expected = np.zeros((1, 16, 16, 1), np.float32)
+    for channel, value in enumerate(np.tile(picture, (1, 1, 1, 2)).transpose(3, 0, 1, 2)):
+        expected[:, channel // 2 :: 2, channel % 2 :: 2, 0] = value
+    np.testing.assert_array_equal(run(path, "y", picture), expected)
 
 
 def test_every_operator_is_tested():
