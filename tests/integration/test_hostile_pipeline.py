@@ -11,10 +11,10 @@ import psutil
 import psycopg2
 import pytest
 from PIL import Image as Pictures
-from tests.integration.test_services import TURNED
 
 from tests.servers.base import free_port
 from tests.waiting import until
+from windmill.checking.pictures import TURNED
 from windmill.core.geometry import iou
 from windmill.model import Box
 
@@ -30,10 +30,10 @@ def turned(tmp_path, shared_data):
     folder = tmp_path / "turned"
     folder.mkdir()
     with Pictures.open(shared_data / "coco-photos" / "000000019924.jpg") as photo:
-        for orientation in range(1, 9):
+        for orientation, turn in TURNED.items():
             exif = Pictures.Exif()
             exif[0x0112] = orientation
-            stored = photo.transpose(TURNED[orientation]) if orientation > 1 else photo
+            stored = photo.transpose(turn) if turn is not None else photo
             stored.save(folder / f"turned{orientation}.png", exif=exif, compress_level=1)
     return folder
 

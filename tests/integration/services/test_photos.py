@@ -103,14 +103,14 @@ def inside(box, width, height):
 
 
 def test_a_kept_connection_does_not_wait_for_its_packets(ports):
-    """With Nagle's algorithm on, the body of each reply waits 40 ms, whatever the model takes."""
-    data, took = (PHOTOS / "chelsea.png").read_bytes(), []
+    """With Nagle's algorithm on, the body of each reply waits 40 ms, whatever it takes to make it."""
+    took = []
     with requests.Session() as session:
         for _ in range(30):
             started = time.perf_counter()
-            session.post(f"http://127.0.0.1:{ports['metadata']}/analyze", files={"file": data}, timeout=60)
+            session.get(f"http://127.0.0.1:{ports['metadata']}/health", timeout=60)
             took.append(time.perf_counter() - started)
-    assert min(took) < 0.035  # on a busy machine only some are as fast
+    assert min(took[1:]) < 0.035  # on a busy machine only some are as fast
 
 
 @pytest.mark.parametrize(
