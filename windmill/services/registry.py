@@ -14,8 +14,8 @@ from windmill.services.base import ANALYZE, EMBED_IMAGE, EMBED_TEXT, SCORE, Capt
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A service: the module whose `load(*weights)` gives its `Model`, the weights' names in the manifest, what
-    it can be asked, by path, and whether it only asks a model that others run."""
+    """A service: the module whose `load(*weights)` gives its `Model`, the weights' names in the manifest,
+    what it can be asked, by path, and whether it only asks a model that others run."""
 
     module: str
     weights: tuple[str, ...] = ()
