@@ -41,7 +41,7 @@ def _encodable(data: Any) -> Any:
     if isinstance(data, dict):
         return {_encodable(key): _encodable(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
-        return [_encodable(value) for value in data]
+        return type(data)(_encodable(value) for value in data)
     return data.encode("utf-8", "backslashreplace").decode() if isinstance(data, str) else data
 
 
