@@ -18,6 +18,9 @@ WORKERS ?= 4
 # (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL) gives one of 200 MB and not gigabytes of CUDA, which no test needs.
 TORCH ?= torch==2.13.0
 
+# Whose checkpoints the tests read; alone, since what it asks for has torchvision in it, and that CUDA.
+ULTRALYTICS := ultralytics==8.4.190
+
 help:  ## lists these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -69,4 +72,5 @@ clean:  ## deletes .venv and what the tools left
 .venv/.dev: .venv/.made pyproject.toml
 	$(BIN)/pip install -q '$(TORCH)'
 	$(BIN)/pip install -q -e '.[dev]'
+	$(BIN)/pip install -q --no-deps '$(ULTRALYTICS)'
 	@touch $@ .venv/.demo  # dev has all of demo

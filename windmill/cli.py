@@ -28,6 +28,7 @@ COMMANDS = {
     "monitor": "who works, who is silent, what is queued (also: monitor_workers.py)",
     "serve": "serve reference ML services over HTTP",
     "services": "check whether a service keeps the contract",
+    "eval": "how well services do on photos of which the truth is known",
     "models": "the services' weights: list, pull, path, verify, add",
     "schema": "create or update the tables in PostgreSQL",
 }

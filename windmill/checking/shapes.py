@@ -161,6 +161,7 @@ _LANDMARK = (
     ),
     Field("visibility", "a number from 0 to 1", _within(0, 1)),
 )
+_EMBEDDING = Field("embedding", "numbers", lambda value: isinstance(value, list) and bool(value))
 _FULL_IMAGE = Field("full_image", "a list, for the whole image", lambda value: isinstance(value, list))
 _CLASSIFYING = Promise(each=_DETECTION, whole=(_LABEL, _CONFIDENCE, _EMOJI), reply=(_FULL_IMAGE,))
 _CAPTIONING = Promise(
@@ -229,13 +230,19 @@ PROMISES: Mapping[str, Promise] = {
     ),
     "pose": POSE,
     "movenet": POSE,
+    "label_embedding": Promise(
+        reply=(
+            _EMBEDDING,
+            Field("labels", "a list of label and confidence", _every((_LABEL, _CONFIDENCE))),
+        )
+    ),
     "face_embedding": Promise(
         each=(
             Field("label", "face", lambda value: value == "face"),
             Field("emoji", "nothing: it does not vote", lambda value: not value),
             _CONFIDENCE,
             _BBOX,
-            Field("embedding", "numbers", lambda value: isinstance(value, list) and bool(value)),
+            _EMBEDDING,
         )
     ),
     "caption_score": Promise(

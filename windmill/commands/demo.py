@@ -44,8 +44,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             shutil.copyfile(photo, folder / photo.name)
     count = len(list(folder.iterdir()))
     sys.stderr.write(
-        f"Windmill looks at {count} photos: three object detectors, a classifier, faces, poses, text, nudity,\n"
-        "colours, metadata; boxes are merged, findings voted on. Models are fetched once.\n"
+        f"Windmill looks at {count} photos: three object detectors, a classifier, faces, poses, text,\n"
+        "nudity, colours, metadata; boxes are merged, findings voted on. Models are fetched once.\n"
     )
     return whole.pipeline(str(folder), args, settings)
 

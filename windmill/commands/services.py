@@ -86,7 +86,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _target(args: argparse.Namespace, settings: Settings) -> Target:
-    service = _service(args.url, _entry(args.name, settings))
+    service = located(args.url, args.name, settings)
     if args.timeout is not None and not args.timeout > 0:
         raise ConfigError("--timeout: expected seconds, more than 0")
     timeout = args.timeout or service.timeout or settings.request_timeout
@@ -107,6 +107,11 @@ def _entry(name: str, settings: Settings) -> Service:
         place = settings.service_config
         raise ConfigError(f"--as {name}: neither in {place} nor one of {', '.join(known)}")
     return catalog.facts(name)
+
+
+def located(url: str, name: str, settings: Settings) -> Service:
+    """The service of this name at this address. Raises `ConfigError`."""
+    return _service(url, _entry(name, settings))
 
 
 def _service(url: str, entry: Service) -> Service:

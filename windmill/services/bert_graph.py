@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
-_OPSET = 20  # the first with Gelu
-_IR = 10  # onnxruntime 1.20 reads it
+from windmill.services.onnx_writer import Writer
+
 INPUTS = ("tokens", "mask")
 OUTPUT = "embeddings"
 
@@ -34,34 +34,25 @@ def build(tensors: Tensors, shape: Shape) -> onnx.ModelProto:
     """`tokens` and `mask` (texts × length, int64; 1 for a token, 0 for what fills up) → `embeddings`
     (texts × width, each of length 1)."""
     graph = _Graph(tensors, shape)
-    graph.encoder()
-    texts: Sequence[str | int] = ["texts", "length"]
-    made = helper.make_graph(
-        graph.nodes,
-        "bert",
-        [helper.make_tensor_value_info(name, TensorProto.INT64, texts) for name in INPUTS],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["texts", shape.width])],
-        graph.constants,
-    )
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR)
-    onnx.checker.check_model(model)
-    return model
+    inputs = dict.fromkeys(INPUTS, (TensorProto.INT64, ("texts", "length")))
+    return graph.writer.model(inputs, graph.encoder(), OUTPUT, ("texts", shape.width))
 
 
 class _Graph:
-    """Nodes as they come; each method gives the name of its result."""
+    """Each method gives the name of its result."""
 
     def __init__(self, tensors: Tensors, shape: Shape) -> None:
         self._tensors, self._shape = tensors, shape
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
+        self.writer = Writer()
+        self._op, self._constant = self.writer.op, self.writer.constant
+        self._ints, self._scalar = self.writer.ints, self.writer.scalar
 
-    def encoder(self) -> None:
+    def encoder(self) -> str:
         mask = self._op("Cast", INPUTS[1], to=TensorProto.FLOAT)
         hidden, unseen = self._embedded(), self._unseen(mask)
         for number in range(self._shape.layers):
             hidden = self._layer(hidden, unseen, f"encoder.layer.{number}")
-        self._mean(hidden, mask)
+        return self._mean(hidden, mask)
 
     def _embedded(self) -> str:
         words = self._op("Gather", self._weight("embeddings.word_embeddings.weight"), INPUTS[0], axis=0)
@@ -97,12 +88,12 @@ class _Graph:
         parts = self._ints(0, 0, self._shape.heads, self._shape.width // self._shape.heads)
         return self._op("Transpose", self._op("Reshape", self._linear(hidden, name), parts), perm=order)
 
-    def _mean(self, hidden: str, mask: str) -> None:
+    def _mean(self, hidden: str, mask: str) -> str:
         """The mean over tokens, divided by its length: their number does not matter, so it is a sum."""
         tokens = self._op("Mul", hidden, self._op("Unsqueeze", mask, self._ints(2)))
         total = self._op("ReduceSum", tokens, self._ints(1), keepdims=0)
         length = self._op("ReduceL2", total, self._ints(1), keepdims=1)
-        self.nodes.append(helper.make_node("Div", [total, length], [OUTPUT]))
+        return self._op("Div", total, length)
 
     def _linear(self, given: str, name: str) -> str:
         turned = self._constant(np.ascontiguousarray(self._tensors[f"{name}.weight"].T))
@@ -114,19 +105,3 @@ class _Graph:
 
     def _weight(self, name: str) -> str:
         return self._constant(self._tensors[name])
-
-    def _ints(self, *values: int) -> str:
-        return self._constant(np.array(values, np.int64))
-
-    def _scalar(self, value: float) -> str:
-        return self._constant(np.array(value, np.float32))
-
-    def _constant(self, value: npt.NDArray[Any]) -> str:
-        name = f"constant{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(value, name))
-        return name
-
-    def _op(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        name = f"{kind}{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, inputs, [name], **attributes))
-        return name

@@ -10,7 +10,7 @@ from PIL import Image as Pictures
 
 from windmill.errors import ConfigError
 from windmill.services import emoji, pytorch
-from windmill.services.base import Info, Model, Photo, Reply, Task, analyzer
+from windmill.services.base import Info, Model, Photo, Reply, RequestError, Task, analyzer
 from windmill.services.resizing import no_strip
 from windmill.services.weights import Weights
 
@@ -50,4 +50,6 @@ class Captioner(Task[Photo, Any, str]):
         return [caption.strip() for caption in captions]
 
     def postprocess(self, given: Any, output: str) -> Reply:  # noqa: ARG002 -- of a task
+        if not output:
+            raise RequestError("the model said nothing")
         return {"predictions": [{"text": output, "emoji_mappings": emoji.mappings(output)}]}

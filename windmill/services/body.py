@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -40,9 +40,10 @@ def prediction(
 
     `visible`: what a point's visibility must be for its angles to be told.
     """
+    seen = {name: _seen(point, width, height) for name, point in points.items()}
     return {
-        "landmarks": {name: _landmark(point, width, height) for name, point in points.items()},
-        "pose_analysis": {"joint_angles": joint_angles(points, visible)},
+        "landmarks": {name: _landmark(point, width, height) for name, point in seen.items()},
+        "pose_analysis": {"joint_angles": joint_angles(seen, visible)},
         "confidence": round(min(1.0, presence), 4),
     }
 
@@ -69,11 +70,16 @@ def _vector(start: Point, end: Point) -> npt.NDArray[np.float64]:
     return np.array([end.x - start.x, end.y - start.y])
 
 
+def _seen(point: Point, width: int, height: int) -> Point:
+    """What a model guesses to lie outside of the photo is not to be seen."""
+    inside = 0 <= point.x <= width and 0 <= point.y <= height
+    return point if inside else replace(point, visibility=0.0)
+
+
 def _landmark(point: Point, width: int, height: int) -> dict[str, float]:
-    """As parts of the photo; what a model guesses to lie outside is not to be seen, at the nearest border."""
-    x, y = point.x / width, point.y / height
-    inside = 0 <= x <= 1 and 0 <= y <= 1
-    landmark = {"x": round(min(max(x, 0.0), 1.0), 4), "y": round(min(max(y, 0.0), 1.0), 4)}
+    """As parts of the photo; what lies outside is at the nearest border."""
+    x, y = min(max(point.x / width, 0.0), 1.0), min(max(point.y / height, 0.0), 1.0)
+    landmark = {"x": round(x, 4), "y": round(y, 4)}
     if point.z is not None:
         landmark["z"] = round(point.z / width, 4)
-    return landmark | {"visibility": round(point.visibility, 4) if inside else 0.0}
+    return landmark | {"visibility": round(point.visibility, 4)}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from windmill.errors import ConfigError
 from windmill.services.boxes import Floats
@@ -56,7 +57,7 @@ class Checkpoint:
 
 def _libraries(path: Path) -> tuple[Any, Any]:
     """torch, and ultralytics' code for checkpoints. Raises `ConfigError`."""
-    threads = cv2.getNumThreads()
+    threads, opening = cv2.getNumThreads(), Image.open
     try:
         return importlib.import_module("torch"), importlib.import_module("ultralytics.nn.tasks")
     except ModuleNotFoundError as exc:
@@ -65,7 +66,8 @@ def _libraries(path: Path) -> tuple[Any, Any]:
             f" it where that is: yolo export model={path.name} format=onnx; the export runs without PyTorch"
         ) from exc
     finally:
-        cv2.setNumThreads(threads)  # it takes OpenCV's threads away from the whole process
+        cv2.setNumThreads(threads)  # it takes OpenCV's threads away from the whole process,
+        Image.open = opening  # and has Pillow install packages when it meets a picture that it does not know
 
 
 def _saved(path: Path, tasks: Any) -> dict[str, Any]:

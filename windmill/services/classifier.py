@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from windmill.services import class_names, efficientnet_lite, emoji, onnx_session, torch_file
+from windmill.services import class_names, efficientnet_lite, emoji, onnx_session, onnx_writer, torch_file
 from windmill.services.base import Info, Model, Photo, Prediction, Reply, Task, analyzer
 from windmill.services.resizing import resized
 from windmill.services.weights import Weights
@@ -35,7 +35,7 @@ class Classifier(Task[Photo, Floats, Floats]):
     batch = 8
 
     def __init__(self, weights: Weights) -> None:
-        by = [Path(inspect.getfile(module)) for module in (efficientnet_lite, torch_file)]
+        by = [Path(inspect.getfile(module)) for module in (efficientnet_lite, onnx_writer, torch_file)]
         self._session = onnx_session.made(weights, _graph, by, [_DEPTH, _SIZE])
 
     def preprocess(self, asked: Photo) -> Floats:

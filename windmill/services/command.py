@@ -21,7 +21,7 @@ Serves reference ML services over HTTP, each on its own port, all in one process
 A model looks at what came in meanwhile as one batch. What finds the queue full gets 503 and Retry-After.
 Models come from packages in public registries, once, into WINDMILL_CACHE (~/.cache/windmill).
 
-  windmill serve --list                        what there is
+  windmill serve --list                        what there is (windmill models ls: whose weights are here)
   windmill serve colors nanodet ssdlite        three services on their usual ports
   windmill serve face ocr --port 9000          on ports 9000 and 9001
   windmill serve all --lazy --unload-after 600 in memory only while somebody asks for them
@@ -30,7 +30,12 @@ Models come from packages in public registries, once, into WINDMILL_CACHE (~/.ca
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("names", nargs="*", metavar="NAME", help="services, each NAME or NAME=PORT; or all")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="services, each NAME or NAME=PORT; or all that need nothing brought",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(
         "--port", type=_port, help="port of the first service; the next ones take the next ports"
@@ -66,7 +71,7 @@ def _ports(names: list[str], port: int | None) -> dict[str, int]:
     if not names:
         raise ConfigError(f"which services? Name some of {', '.join(registry.SERVICES)}, or all")
     ports: dict[str, int] = {}
-    for place, word in enumerate(registry.SERVICES if names == ["all"] else names):
+    for place, word in enumerate(registry.ready() if names == ["all"] else names):
         name, own = _named(word)
         if name in ports:
             raise ConfigError(f"{name}: named twice")
@@ -120,5 +125,6 @@ def _list() -> int:
     for name, service in registry.SERVICES.items():
         sources = [weights.manifest()[one] for one in service.weights]
         told = "; ".join(f"{one.origin}, {one.licence}" for one in sources) or "no weights"
-        sys.stdout.write(f"{name:<10} {registry.port(name)}  {told}\n")
+        told = "a model behind VISION_URL" if service.elsewhere else told
+        sys.stdout.write(f"{name:<16} {registry.port(name)}  {told}\n")
     return 0

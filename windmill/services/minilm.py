@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
+import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
-from windmill.services import bert_graph, onnx_session, weights
+from windmill.services import bert_graph, onnx_session, onnx_writer
 from windmill.services.bert_graph import INPUTS, Shape
 from windmill.services.weights import Weights
 
@@ -31,8 +32,8 @@ class MiniLM:
         self._tokenizer = Tokenizer.from_file(str(folder / _TOKENIZER))
         self._tokenizer.enable_truncation(_LONGEST)
         self._tokenizer.enable_padding()  # to the longest of a batch; the file says to 128 always
-        recipe = hashlib.sha256(Path(bert_graph.__file__).read_bytes()).hexdigest()[:12]
-        self._session = onnx_session.open_session(weights.derived(source.name, recipe, _graph))
+        by = [Path(inspect.getfile(module)) for module in (bert_graph, onnx_writer)]
+        self._session = onnx_session.made(source, _graph, by, [])
 
     def texts(self, texts: Sequence[str]) -> Floats:
         """A vector of length 1 for each text (n × 384)."""
@@ -43,7 +44,7 @@ class MiniLM:
         return np.asarray(vectors, np.float32)
 
 
-def _graph(source: Weights) -> bytes:
+def _graph(source: Weights) -> onnx.ModelProto:
     folder = source.path().parent
     said = json.loads((folder / _CONFIG).read_text("utf-8"))
     shape = Shape(
@@ -52,5 +53,4 @@ def _graph(source: Weights) -> bytes:
         width=said["hidden_size"],
         epsilon=said["layer_norm_eps"],
     )
-    data: bytes = bert_graph.build(load_file(folder / _TENSORS), shape).SerializeToString()
-    return data
+    return bert_graph.build(load_file(folder / _TENSORS), shape)

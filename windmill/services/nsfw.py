@@ -28,8 +28,6 @@ def load(weights: Weights) -> Model:
 class OpenNsfw(Task[Photo, Floats, float]):
     """See `load`."""
 
-    batch = 8
-
     def __init__(self, weights: Weights) -> None:
         self._session = onnx_session.open_session(weights.path())
 

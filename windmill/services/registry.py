@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from windmill import catalog
@@ -14,12 +14,13 @@ from windmill.services.base import ANALYZE, EMBED_IMAGE, EMBED_TEXT, SCORE, Capt
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A service: the module whose `load(*weights)` gives its `Model`, the weights' names in the manifest, and
-    what it can be asked, by path."""
+    """A service: the module whose `load(*weights)` gives its `Model`, the weights' names in the manifest,
+    what it can be asked, by path, and whether it only asks a model that others run."""
 
     module: str
     weights: tuple[str, ...] = ()
     asks: Mapping[str, type] = field(default_factory=lambda: {ANALYZE: Photo})
+    elsewhere: bool = False
 
 
 _EMBEDS = {ANALYZE: Photo, EMBED_IMAGE: Photo, EMBED_TEXT: str}
@@ -41,7 +42,7 @@ SERVICES: Mapping[str, Entry] = {
     "centernet": Entry("centernet", ("centernet",)),
     "label_embedding": Entry("label_embedding", ("minilm", "xception", "ssdlite"), _EMBEDS),
     "blip": Entry("blip", ("blip",)),
-    "ollama": Entry("ollama"),
+    "ollama": Entry("ollama", elsewhere=True),
     "clip": Entry("clip", ("clip",), _EMBEDS),
     "caption_score": Entry("caption_score", ("clip",), {SCORE: Captioned}),
     "yolov8": Entry("yolo", ("yolov8",)),
@@ -58,6 +59,15 @@ def known(name: str) -> str:
     if name not in SERVICES:
         raise ConfigError(f"{name}: no reference service of that name; there are {', '.join(SERVICES)}")
     return name
+
+
+def ready() -> Sequence[str]:
+    """Services that need nothing from the user: their weights come out of packages, or are here."""
+    return [
+        name
+        for name, entry in SERVICES.items()
+        if not entry.elsewhere and all(weights.packaged(one) or weights.present(one) for one in entry.weights)
+    ]
 
 
 def load(name: str) -> Model:

@@ -43,7 +43,7 @@ class Served:
     start: Callable
     asked: dict = field(default_factory=dict)  # service: the first answer's status and words
 
-    def target(self, name, *, clients=8, timeout=60.0):
+    def target(self, name, *, clients=4, timeout=60.0):
         """The service, which answers; skips the test where nobody could get its weights."""
         if name not in TINY:
             for one in lacking(name):

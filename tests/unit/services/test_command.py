@@ -9,6 +9,7 @@ from windmill.errors import ConfigError
 from windmill.services import command, registry, server
 from windmill.services.host import Limits
 from windmill.services.server import Serving
+from windmill.services.weights import store
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def run(*words):
         (["colors", "face", "--port", "9000"], {"colors": 9000, "face": 9001}),
         (["colors", "face", "--port", "0"], {"colors": 0, "face": 0}),
         (["face=0", "colors=0"], {"face": 0, "colors": 0}),
-        (["all"], {name: registry.port(name) for name in registry.SERVICES}),
+        (["all"], {name: registry.port(name) for name in registry.ready()}),
     ],
 )
 def test_each_service_gets_its_port(served, words, ports):
@@ -85,3 +86,13 @@ def test_a_port_that_another_took_while_we_loaded_is_named(monkeypatch, port):
         monkeypatch.setattr(server, "_app", lambda *_: rival.listen())
         with pytest.raises(ConfigError, match=rf"colors: cannot listen on 127\.0\.0\.1:{port}"):
             server.serve(Serving(ports={"colors": port}, host="127.0.0.1", limits=Limits()))
+
+
+def test_all_is_what_needs_nothing_brought(tmp_path, monkeypatch):
+    monkeypatch.setenv("WINDMILL_CACHE", str(tmp_path))
+    without = registry.ready()
+    assert {"colors", "nanodet", "ocr", "label_embedding"} <= set(without)
+    assert not {"clip", "blip", "ollama", "yolov8", "nudenet"} & set(without)
+    (tmp_path / "best.onnx").write_bytes(b"weights")
+    store.add("yolov8", tmp_path / "best.onnx")
+    assert set(registry.ready()) == {*without, "yolov8"}

@@ -50,8 +50,10 @@ def test_angles_are_of_pixels_whatever_the_crops_shape():
 
 
 def test_what_lies_outside_is_at_the_border_and_not_visible():
-    found = body.prediction(points(nose=(-20, 250)), 100, 200, presence=1.0, visible=0.5)
-    assert found["landmarks"]["nose"] == {"x": 0.0, "y": 1.0, "visibility": 0.0}
+    arm = points(left_shoulder=(50, 10), left_elbow=(50, 100), left_wrist=(-20, 250))
+    found = body.prediction(arm, 100, 200, presence=1.0, visible=0.5)
+    assert found["landmarks"]["left_wrist"] == {"x": 0.0, "y": 1.0, "visibility": 0.0}
+    assert found["pose_analysis"]["joint_angles"] == {}
 
 
 @pytest.mark.parametrize("turn", [0.0, 0.4, -2.0])

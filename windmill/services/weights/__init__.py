@@ -4,7 +4,18 @@ A loader calls `fetch(name)` and finds its files; `windmill models` does the res
 """
 
 from windmill.services.weights.cache import cache_folder, locked
-from windmill.services.weights.entries import Entry, manifest
-from windmill.services.weights.store import Weights, derived, fetch, known
+from windmill.services.weights.entries import Entry, manifest, packaged
+from windmill.services.weights.store import Weights, derived, fetch, known, present
 
-__all__ = ["Entry", "Weights", "cache_folder", "derived", "fetch", "known", "locked", "manifest"]
+__all__ = [
+    "Entry",
+    "Weights",
+    "cache_folder",
+    "derived",
+    "fetch",
+    "known",
+    "locked",
+    "manifest",
+    "packaged",
+    "present",
+]

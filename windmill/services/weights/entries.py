@@ -90,6 +90,11 @@ def entry(name: str) -> Entry:
     return manifest()[name]
 
 
+def packaged(name: str) -> bool:
+    """Whether a model's weights come out of a package, which any registry or mirror has."""
+    return entry(name).source.kind in ("npm", "pypi")
+
+
 def _entry(name: str, **raw: Any) -> Entry:
     ((kind, where),) = raw.pop("source").items()
     if kind not in _KINDS:

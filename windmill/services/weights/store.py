@@ -14,7 +14,7 @@ from windmill.errors import ConfigError
 from windmill.services.weights import cache, hub, registries
 from windmill.services.weights.cache import cache_folder, disk, locked
 from windmill.services.weights.download import Digest, DownloadError, Wanted, download
-from windmill.services.weights.entries import Entry, File, Source, entry, manifest, matching
+from windmill.services.weights.entries import Entry, File, Source, entry, manifest, matching, packaged
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def add(name: str, path: Path) -> Weights:
     """
     told = entry(name)
     path = path.expanduser()
-    if told.source.kind not in ("npm", "pypi"):
+    if not packaged(name):
         told = _own(told, [])
     if path.resolve().is_relative_to(_folder(told).resolve()):
         raise ConfigError(f"{name}: {path} lies in the cache already")

@@ -1,0 +1,1 @@
+"""How well services do on photos of which the truth is known: `windmill eval services`."""
