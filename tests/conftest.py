@@ -18,17 +18,19 @@ ROOT = Path(__file__).parents[1]
 
 # The folders whose files take longest, longest first, since a file is tested by one worker from its start to
 # its end: what begins last should be short.
-_LONGEST_FIRST = ("chaos", "acceptance", "contract", "integration", "fuzz", "unit")
+_LONGEST_FIRST = ("chaos", "integration/services", "acceptance", "contract", "integration", "fuzz", "unit")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Beside other workers of pytest-xdist, long files come first; alone, the order is as collected."""
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: min(map(_rank, item.path.relative_to(ROOT).parts)))
+        items.sort(key=_rank)
 
 
-def _rank(part: str) -> int:
-    return _LONGEST_FIRST.index(part) if part in _LONGEST_FIRST else len(_LONGEST_FIRST)
+def _rank(item: pytest.Item) -> int:
+    place = item.path.relative_to(ROOT / "tests").as_posix()
+    ranks = (n for n, folder in enumerate(_LONGEST_FIRST) if place.startswith(f"{folder}/"))
+    return next(ranks, len(_LONGEST_FIRST))
 
 
 @pytest.hookimpl(wrapper=True)
