@@ -13,7 +13,9 @@ from tests.waiting import until
 def serving(app):
     """The port where a `ServiceApp` answers."""
     server = uvicorn.Server(uvicorn.Config(app.asgi, log_config=None, lifespan="off"))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         until(lambda: server.started, 10)

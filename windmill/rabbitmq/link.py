@@ -159,12 +159,13 @@ class Link:
     def _loop_until_ended(self) -> None:
         """Runs pika's loop, and goes on when pika throws something at us instead of reporting it.
 
-        A peer that resets a connection at the moment that it is made is a ValueError out of the loop.
+        A peer that resets a connection at the moment that it is made is a ValueError out of the loop, and one
+        that goes while both shake hands an AssertionError.
         """
         while not self._ended:
             try:
                 self._loop.start()
-            except ValueError as exc:
+            except (ValueError, AssertionError) as exc:
                 self._on_open_error(self._connection, exc)
 
     def _connect(self) -> None:

@@ -1,20 +1,20 @@
-"""One `windmill serve` with every service; a model loads when the first test asks for it."""
+"""Every service, each from the moment when the first test asks for it."""
 
-import importlib
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from dataclasses import replace
+from functools import cache, cached_property
 from pathlib import Path
 
 import pytest
 import requests
 import skimage
 from PIL import Image as Pictures
+from PIL import ImageDraw, ImageFont
 
+from tests import made_services
 from tests.serving import serving
 from tests.waiting import until
 from windmill import catalog
@@ -22,105 +22,75 @@ from windmill.checking import pictures
 from windmill.checking.calling import HttpCaller
 from windmill.checking.target import Target
 from windmill.services import registry, weights
-from windmill.services.app import ServiceApp
-from windmill.services.host import Limits
-from windmill.services.weights import store
 
-FETCHING = 300.0  # seconds: the first run fetches the models
-DRAWN = pictures.Photo(pictures.drawn())
-PACKAGES = ("npm", "pypi")
+FETCHING = 200.0  # seconds: the first run fetches the models
 SEE_PEOPLE = ("pose", "movenet")  # to them, what is drawn is nobody
-TINY = ("blip", "clip", "caption_score")  # tests can make one, where the hub's is not here
-ELSEWHERE = ("ollama",)  # what only asks another server
 
 
-@dataclass(frozen=True)
+def packaged(name):
+    """Whether any registry of packages has all that the service needs."""
+    entry = registry.SERVICES[name]
+    return not entry.elsewhere and all(weights.packaged(one) for one in entry.weights)
+
+
 class Served:
-    """The process, where each service listens, and what starts one with a tiny model."""
+    """One `windmill serve` with all that packages bring, and beside it what tests make; each starts late."""
 
-    pid: int
-    ports: dict
-    start: Callable
-    asked: dict = field(default_factory=dict)  # service: the first answer's status and words
+    def __init__(self, stack, folder):
+        self._stack, self._folder = stack, folder
+        self._made, self._targets = {}, {}
 
-    def target(self, name, *, clients=4, timeout=60.0):
-        """The service, which answers; skips the test where nobody could get its weights."""
-        if name not in TINY:
-            for one in lacking(name):
-                pytest.skip(f"{name}: its weights are not here: {one.origin}")
-        if name not in self.ports:
-            self.ports[name] = self.start(name)
-        entry = replace(catalog.facts(name), host="127.0.0.1", port=self.ports[name])
-        self.ready(name, entry)
-        call = HttpCaller(entry, timeout=timeout, most=2**25, clients=clients)
-        return Target(service=entry, call=call, photo=photo_for(name), clients=clients)
+    def target(self, name, clients=4):
+        """The service, which answers; the same one each time, as it keeps its first reply."""
+        if (name, clients) not in self._targets:
+            port = self._ports[name] if packaged(name) else self._made_here(name)
+            entry = replace(catalog.facts(name), host="127.0.0.1", port=port)
+            call = HttpCaller(entry, timeout=FETCHING, most=2**25, clients=clients)
+            target = Target(service=entry, call=call, photo=photo_for(name), clients=clients)
+            assert target.seen.status == 200, str(target.seen)
+            self._targets[name, clients] = target
+        return self._targets[name, clients]
 
     def port(self, name):
         return self.target(name).service.port
 
-    def ready(self, name, entry):
-        """Asks for the first time, and loads it by that."""
-        if name not in self.asked:
-            call = HttpCaller(entry, timeout=FETCHING, most=2**25, clients=1)
-            answer = Target(service=entry, call=call, photo=DRAWN).seen
-            self.asked[name] = (answer.status, str(answer))
-        status, said = self.asked[name]
-        if name in ELSEWHERE and status == 503:
-            pytest.skip(f"{name}: {said}")
-        assert status == 200, said
+    @property
+    def pid(self):
+        """Of the process that serves what packages bring."""
+        return self._process.pid
+
+    def _made_here(self, name):
+        if name not in self._made:
+            app = made_services.app(name, self._folder / "made", self._stack)
+            self._made[name] = self._stack.enter_context(serving(app))
+        return self._made[name]
+
+    @cached_property
+    def _process(self):
+        names = [f"{name}=0" for name in registry.SERVICES if packaged(name)]
+        command = [sys.executable, "-m", "windmill", "serve", "--lazy", *names]
+        with self._log.open("w") as file:
+            process = subprocess.Popen(command, stdout=file, stderr=file)
+        self._stack.callback(_stopped, process)
+        return process
+
+    @property
+    def _log(self):
+        return self._folder / "log.txt"
+
+    @cached_property
+    def _ports(self):
+        names = [name for name in registry.SERVICES if packaged(name)]
+        process = self._process
+        until(lambda: len(told(self._log)) == len(names), 60, lambda: process.poll() is None, self._log)
+        ports = told(self._log)
+        until(lambda: is_up(ports[names[-1]]), 60, lambda: process.poll() is None, self._log)
+        return ports
 
 
-def lacking(name):
-    """Those of a service's weights that no registry of packages has, nor this machine."""
-    wanted = [weights.manifest()[one] for one in registry.SERVICES[name].weights]
-    return [one for one in wanted if one.source.kind not in PACKAGES and not store.present(one.name)]
-
-
-@cache
-def somebody():
-    """A photo of a person."""
-    with Pictures.open(Path(skimage.__file__).parent / "data" / "astronaut.png") as picture:
-        return pictures.Photo(picture.convert("RGB"))
-
-
-def photo_for(name):
-    return somebody() if name in SEE_PEOPLE else DRAWN
-
-
-def tiny(name, folder):
-    """Our loading code, on an untrained model in the format of the hub: what it sees means nothing."""
-    from tests import tiny_models  # torch takes seconds
-
-    kind = "blip" if name == "blip" else "clip"
-    made = tiny_models.blip if name == "blip" else tiny_models.clip_of_sentence_transformers
-    weights_of_it = weights.Weights(
-        name=kind, version="tiny", licence="", folder=made(folder), files={"model.safetensors": "0" * 64}
-    )
-    entry = registry.SERVICES[name]
-    load = importlib.import_module(f"windmill.services.{entry.module}").load
-    return ServiceApp(name, partial(load, weights_of_it), asks=entry.asks, limits=Limits())
-
-
-@pytest.fixture(scope="session")
-def served(tmp_path_factory):
-    names = [name for name in registry.SERVICES if name not in TINY or not lacking(name)]
-    log = tmp_path_factory.mktemp("serve") / "log.txt"
-    command = [sys.executable, "-m", "windmill", "serve", "--lazy", *(f"{name}=0" for name in names)]
-    with log.open("w") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file)
-    try:
-        until(lambda: len(told(log)) == len(names), 60, lambda: process.poll() is None, log)
-        ports = told(log)
-        until(lambda: is_up(ports[names[-1]]), 60, lambda: process.poll() is None, log)
-        with ExitStack() as stack:
-            yield Served(process.pid, ports, partial(_served_here, stack, tmp_path_factory.mktemp("tiny")))
-    finally:
-        process.terminate()
-        assert process.wait(60) == 0
-
-
-def _served_here(stack, folder, name):
-    return stack.enter_context(serving(tiny(name, folder / name)))
+def _stopped(process):
+    process.terminate()
+    assert process.wait(60) == 0
 
 
 def told(log):
@@ -136,3 +106,38 @@ def is_up(port):
         return requests.get(f"http://127.0.0.1:{port}/health", timeout=60).ok
     except requests.ConnectionError:
         return False
+
+
+@cache
+def drawn():
+    return pictures.Photo(pictures.drawn())
+
+
+@cache
+def somebody():
+    """A photo of a person."""
+    with Pictures.open(Path(skimage.__file__).parent / "data" / "astronaut.png") as picture:
+        return pictures.Photo(picture.convert("RGB").resize((256, 256)))
+
+
+@cache
+def line_of_text():
+    """A strip, as reading takes a second for each megapixel that a photo is brought to."""
+    picture = Pictures.new("RGB", (480, 48), "white")
+    font = ImageFont.load_default(36)
+    ImageDraw.Draw(picture).text((20, 24), "PIZZA TO GO", font=font, fill="black", anchor="lm")
+    return pictures.Photo(picture)
+
+
+def photo_for(name):
+    if name == "ocr":
+        return line_of_text()
+    return somebody() if name in SEE_PEOPLE else drawn()
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "made").mkdir()
+    with ExitStack() as stack:
+        yield Served(stack, folder)

@@ -1,58 +1,22 @@
-"""The checks of `windmill services check`, each against every service here."""
+"""The checks of `windmill services check`, against all services here but those of PyTorch: test_torch.py."""
 
 import json
 
 import pytest
 
-from windmill import catalog, cli
-from windmill.checking import shapes, table
+from tests import made_services, promises
+from windmill import cli
 from windmill.services import registry
 
-# What a check may leave out, and why; anything else that is skipped would hide a broken promise.
-NOT_HERE = (
-    "only caption_score takes a caption",
-    "it has no /embed/image",
-    "its replies hold no boxes",
-    "its replies say nothing of places",
-    "nothing is promised of a service called",
-    "only beside /v3/analyze",
-)
-UNTRAINED = ("clip",)  # unless its weights are here: what it sees means nothing
-CLASSIFIERS = ("clip", "xception")
-BOXES = ("boxes-inside", "boxes-scale")
-
-
-def _may_skip(name, check):
-    """Where nobody says what such a service's replies hold, it has no boxes, or it was never trained."""
-    if shapes.promised(catalog.facts(name)) is None:
-        return check in (*BOXES, "orientation")
-    if name in UNTRAINED and check in ("shape", "orientation"):
-        return True
-    return name in CLASSIFIERS and check in BOXES
+NAMES = [name for name in registry.SERVICES if name not in made_services.TORCH]
 
 
 # Starlette leaves the file of a form that ends in its middle to the collector, which warns of it.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("check", table.CHECKS, ids=lambda check: check.name)
-@pytest.mark.parametrize("name", registry.SERVICES)
+@pytest.mark.parametrize(("name", "check"), promises.asked(NAMES))
 def test_our_services_keep_the_contract(served, name, check):
-    target = _target(served, name)
-    result = table.made(check, target)
-    if result.outcome == table.SKIPPED:
-        assert _may_skip(name, check.name) or result.said.startswith(NOT_HERE), result.said
-        assert (name, check.name) != ("clip", "embeddings"), result.said
-    else:
-        assert result.outcome == table.PASSED, result.said
-
-
-_targets = {}
-
-
-def _target(served, name):
-    """One for all checks of a service: it keeps the first reply."""
-    if name not in _targets:
-        _targets[name] = served.target(name)
-    return _targets[name]
+    """Of one detector all is asked; of the others not what only their door does, which is one for all."""
+    promises.keeps(served.target(name), check)
 
 
 def check_command(*words, capsys):

@@ -42,3 +42,30 @@ def onnx_file(path, *answers, size=(64, 64), batch="batch", half=False, **notes)
     helper.set_model_props(model, {key: str(value) for key, value in notes.items()})
     onnx.save(model, path)
     return path
+
+
+def columns(*found, classes=3, n=20):
+    """YOLOv8's layout: (center x, center y, width, height, class, score) → 4 + classes × n."""
+    values = np.zeros((4 + classes, n), np.float32)
+    for place, (*box, number, score) in enumerate(found):
+        values[:4, place] = box
+        values[4 + number, place] = score
+    return values
+
+
+def instances(*found):
+    """Fields in the order of their names, as exports have them, and the size."""
+    boxes = np.array([box for box, _, _ in found], np.float32).reshape(-1, 4)
+    classes = np.array([number for _, number, _ in found], np.int64)
+    scores = np.array([score for _, _, score in found], np.float32)
+    return [boxes, classes, scores, np.array([480, 640], np.int64)]
+
+
+def detectron2_file(path, arrays, size):
+    outputs = [numpy_helper.from_array(one, f"y{n}") for n, one in enumerate(arrays)]
+    nodes = [helper.make_node("Identity", [f"y{n}"], [f"out{n}"]) for n in range(len(arrays))]
+    told = [helper.make_tensor_value_info(f"out{n}", o.data_type, o.dims) for n, o in enumerate(outputs)]
+    entry = helper.make_tensor_value_info("image", TensorProto.FLOAT, [3, *size])
+    graph = helper.make_graph(nodes, "made", [entry], told, outputs)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path

@@ -1,6 +1,8 @@
 """`windmill serve`: what the command line may say."""
 
 import argparse
+import asyncio
+import contextlib
 import socket
 
 import pytest
@@ -96,3 +98,22 @@ def test_all_is_what_needs_nothing_brought(tmp_path, monkeypatch):
     (tmp_path / "best.onnx").write_bytes(b"weights")
     store.add("yolov8", tmp_path / "best.onnx")
     assert set(registry.ready()) == {*without, "yolov8"}
+
+
+def test_a_reply_does_not_wait_for_its_packets():
+    """Nagle's algorithm is off on what is accepted; else each reply on a kept connection waits 40 ms."""
+
+    async def accepted():
+        off = asyncio.get_running_loop().create_future()
+
+        def look(_, writer):
+            there = writer.get_extra_info("socket")
+            off.set_result(there.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        bound = server._bound("127.0.0.1", 0)
+        async with await asyncio.start_server(look, sock=bound):
+            with contextlib.closing(socket.create_connection(bound.getsockname())):
+                return await asyncio.wait_for(off, 20)
+
+    assert asyncio.run(accepted())
