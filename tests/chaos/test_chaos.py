@@ -48,7 +48,7 @@ def test_ctrl_c_leaves_no_process_and_no_folder(tmp_path):
         )
     ours = psutil.Process(process.pid)
     try:
-        until(lambda: any(map(_works, ours.children())), 60, lambda: process.poll() is None, log)
+        until(lambda: any(map(_works, ours.children())), 150, lambda: process.poll() is None, log)
         family = ours.children(recursive=True)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
