@@ -45,11 +45,6 @@ def shape(target: Target) -> str:
     return "as promised"
 
 
-def _labelled(promise: Promise, answer: Answer) -> bool:
-    """Whether it says something of the whole image: a classifier may find no boxes ever."""
-    return promise.whole is not None and bool(answer.json().get("full_image"))
-
-
 def check(service: Service, answer: Answer) -> None:
     """Raises `Failed` for the first field that is not what the service's name promises."""
     promise = promised(service)
