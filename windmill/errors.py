@@ -75,31 +75,33 @@ class ServiceUnavailable(ServiceError):
     """Refused, unreachable, timed out or 503: jobs wait until the service is healthy again.
 
     With a healthy service behind it (`/health` answers, yet this image timed out) it counts as an attempt;
-    also when it `broke_off` in the middle of this image: the image may be what it died of. One that is only
-    full says in `retry_after`, in seconds, when to come again.
+    also when it `broke_off` in the middle of this image: the image may be what it died of.
     """
 
     verdict = Verdict.AGAIN
 
     def __init__(
-        self,
-        message: str,
-        *,
-        service: str,
-        timed_out: bool = False,
-        broke_off: bool = False,
-        retry_after: float | None = None,
+        self, message: str, *, service: str, timed_out: bool = False, broke_off: bool = False
     ) -> None:
         super().__init__(message, service=service)
         self.timed_out = timed_out
         self.broke_off = broke_off
-        self.retry_after = retry_after
 
 
 class ServiceDown(ServiceUnavailable):
     """Unavailable, and `/health` says so too: the job goes back to its queue, without an attempt spent."""
 
     verdict = Verdict.PARK
+
+
+class ServiceFull(ServiceUnavailable):
+    """503 with a time to come again, `retry_after` seconds: too many ask at once, and no attempt is spent."""
+
+    verdict = Verdict.PARK
+
+    def __init__(self, message: str, *, service: str, retry_after: float) -> None:
+        super().__init__(message, service=service)
+        self.retry_after = retry_after
 
 
 class ServiceBusy(ServiceError):

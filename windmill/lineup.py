@@ -6,6 +6,7 @@ import json
 import socket
 from collections.abc import Collection, Mapping
 from importlib.resources import files
+from importlib.util import find_spec
 from typing import Any
 
 from windmill import catalog
@@ -14,13 +15,16 @@ Entries = dict[str, dict[str, Any]]  # as in service_config.json
 
 SEARCHER = "label_embedding"  # in whose space photos are found by words
 
-# What joins once its weights are here: a captioner, and who scores its captions.
+# What joins once its weights and its libraries are here: a captioner, and who scores its captions.
+_TORCH = ("torch", "transformers", "sentence_transformers")
 CAPTIONER, SCORER_WEIGHTS = "blip", "clip"
 
 
 def entries(weights: Collection[str]) -> Entries:
     """A catalog on free ports of loopback; `weights` are the models that were pulled or brought."""
     chosen: Entries = json.loads(files("windmill").joinpath("demo_services.json").read_text("utf-8"))
+    if not all(map(find_spec, _TORCH)):
+        weights = ()
     if SCORER_WEIGHTS in weights:
         chosen["clip"] = {"port": catalog.facts("clip").port}
     if CAPTIONER in weights:

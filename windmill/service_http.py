@@ -14,7 +14,14 @@ from windmill.bounded_http import BROKEN, NOT_THERE, OverflowingError, Pool, cau
 from windmill.catalog import Service
 from windmill.core import replies
 from windmill.core.retrying import DELAY_STEPS
-from windmill.errors import BadReply, ServiceBusy, ServiceError, ServiceRejected, ServiceUnavailable
+from windmill.errors import (
+    BadReply,
+    ServiceBusy,
+    ServiceError,
+    ServiceFull,
+    ServiceRejected,
+    ServiceUnavailable,
+)
 from windmill.plain import line
 
 _AGAIN = frozenset({408, 425, 429})
@@ -127,8 +134,10 @@ class HttpService:
             return ServiceRejected(message, service=name)
         message = f"{self._where} answered {status}: {_said(response)}"
         wish = _retry_after(response.headers.get("Retry-After", ""), datetime.now(UTC))
+        if status == 503 and wish is not None:
+            return ServiceFull(message, service=name, retry_after=wish)
         if status == 503:
-            return ServiceUnavailable(message, service=name, retry_after=wish)
+            return ServiceUnavailable(message, service=name)
         if status in _AGAIN or status >= 500:
             return ServiceBusy(message, service=name, retry_after=wish)
         return ServiceRejected(message, service=name)

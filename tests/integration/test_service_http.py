@@ -10,7 +10,7 @@ import pytest
 from tests.servers.base import free_port
 from tests.talking import read_request
 from windmill.catalog import Service
-from windmill.errors import ServiceBusy, ServiceRejected, ServiceUnavailable
+from windmill.errors import ServiceBusy, ServiceFull, ServiceRejected, ServiceUnavailable
 from windmill.service_http import HttpService
 
 ERROR = b'{"status": "error", "error": {"message": "too dark"}}'
@@ -72,7 +72,7 @@ def service(server, path, timeout=5.0):
         (429, ServiceBusy),
         (500, ServiceBusy),
         (502, ServiceBusy),
-        (503, ServiceUnavailable),
+        (503, ServiceFull),
     ],
 )
 def test_a_status_is_the_error_it_stands_for(server, status, kind):
@@ -93,7 +93,7 @@ def test_a_caption_is_sent_with_its_picture(server):
     assert b"a wave" in Answers.seen[-1]
 
 
-@pytest.mark.parametrize(("status", "kind"), [(429, ServiceBusy), (503, ServiceUnavailable)])
+@pytest.mark.parametrize(("status", "kind"), [(429, ServiceBusy), (503, ServiceFull)])
 def test_retry_after_is_kept(server, status, kind):
     with pytest.raises(kind) as caught:
         service(server, f"/{status}").analyze(b"")

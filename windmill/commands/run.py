@@ -57,7 +57,7 @@ root, no GPU.
   windmill run ~/Photos/2024 --keep             leaves the database up to look around, until Ctrl-C
 
 What is done is done: the same command again does only what is new, or was cut short.
-Models (170 MB of packages) are fetched once into ~/.cache/windmill."""
+Models (330 MB of packages) are fetched once into ~/.cache/windmill."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from windmill.errors import ImageUnavailable, ServiceBusy, ServiceUnavailable, Verdict, WindmillError
+from windmill.errors import ImageUnavailable, ServiceBusy, ServiceFull, Verdict, WindmillError
 from windmill.model import Ack, Again, Bury, Decision
 from windmill.plain import line
 
@@ -25,7 +25,7 @@ def decide(error: Exception, attempt: int, max_retries: int, *, jitter: float = 
     if verdict is Verdict.ACK:
         return Ack()
     if verdict is Verdict.PARK:
-        return Again(delay=float(DELAY_STEPS[0]), attempt=attempt)
+        return Again(delay=max(float(DELAY_STEPS[0]), wish(error)), attempt=attempt)
     if verdict is Verdict.AGAIN and attempt < max_retries:
         return Again(delay=max(jitter * step(attempt), wish(error)), attempt=attempt + 1)
     return Bury(error=type(error).__name__, reason=line(error))
@@ -33,7 +33,7 @@ def decide(error: Exception, attempt: int, max_retries: int, *, jitter: float = 
 
 def wish(error: Exception) -> float:
     """Seconds that a server asked to be left alone, at most the last step; 0 when it did not say."""
-    if not isinstance(error, ServiceBusy | ServiceUnavailable | ImageUnavailable):
+    if not isinstance(error, ServiceBusy | ServiceFull | ImageUnavailable):
         return 0.0
     return min(error.retry_after or 0.0, DELAY_STEPS[-1])
 

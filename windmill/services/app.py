@@ -61,7 +61,7 @@ class ServiceApp:
                 Route("/health", self._health),
                 Route("/metrics", self._numbers),
             ],
-            exception_handlers={HTTPException: self._refused, Exception: self._broken},
+            exception_handlers={HTTPException: self._refused},
         )
 
     async def _health(self, _: Request) -> JSONResponse:
@@ -89,6 +89,11 @@ class ServiceApp:
             response.headers["Retry-After"] = str(exc.retry_after)
         except tuple(_STATUS) as exc:
             response = self._error(exc, started)
+        except HTTPException as exc:  # of a form that is none
+            response = self._shaped(exc.status_code, str(exc.detail), started)
+        except Exception as exc:
+            log.exception("%s: nobody foresaw this", self._name)
+            response = self._shaped(500, _told(exc), started)
         self._metrics.request(path, response.status_code, time.perf_counter() - started)
         return response
 
@@ -114,12 +119,9 @@ class ServiceApp:
         return JSONResponse(body, status)
 
     async def _refused(self, _: Request, exc: Any) -> JSONResponse:
+        """A path that is not here, or a method that it does not know."""
+        self._metrics.request("other", exc.status_code, 0.0)
         return self._shaped(exc.status_code, str(exc.detail), time.perf_counter())
-
-    async def _broken(self, request: Request, exc: Exception) -> JSONResponse:
-        log.error("%s: nobody foresaw this", self._name, exc_info=exc)
-        self._metrics.request(request.url.path, 500, 0.0)
-        return self._shaped(500, _told(exc), time.perf_counter())
 
 
 def _told(exc: Exception) -> str:

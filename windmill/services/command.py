@@ -59,9 +59,18 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         return _list()
     ports = _ports(args.names, args.port)
+    if args.file_root and not args.file_root.is_dir():
+        raise ConfigError(f"--file-root {args.file_root}: no such folder")
     limits = Limits(waiting=args.queue, idle=args.unload_after)
     server.serve(
-        Serving(ports=ports, host=args.host, limits=limits, lazy=args.lazy, file_root=args.file_root)
+        Serving(
+            ports=ports,
+            host=args.host,
+            limits=limits,
+            lazy=args.lazy,
+            tolerant=args.names == ["all"],
+            file_root=args.file_root,
+        )
     )
     return 0
 

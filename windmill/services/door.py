@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from windmill.services.base import Captioned, Photo, RequestError
 from windmill.settings import Settings
 
 MOST_BYTES = 32_000_000
+_HALVES = re.compile("[\ud800-\udfff]")
 _MOST_TEXT = 10_000  # characters of a caption or a query
 _OVERHEAD = 50_000  # bytes that a multipart body may have beside its file
 _UPLOADING = 60.0  # seconds that a request's body may take
@@ -121,14 +123,14 @@ async def discarded(request: Request) -> None:
 
 async def _form(request: Request) -> _Form:
     bounded = Request(request.scope, _bounded(request.receive, MOST_BYTES + _OVERHEAD))
-    kind = request.headers.get("content-type", "")
-    if kind.startswith("multipart/form-data"):
-        return await _multipart(bounded)
+    kind = request.headers.get("content-type", "").lower()
+    if kind.startswith(("multipart/form-data", "application/x-www-form-urlencoded")):
+        return await _fields(bounded)
     body = await bounded.body() if kind.startswith("application/json") else await _nothing(bounded)
     return _Form(texts=_json_texts(body))
 
 
-async def _multipart(request: Request) -> _Form:
+async def _fields(request: Request) -> _Form:
     async with request.form(max_files=1) as form:
         file = form.get("file")
         texts = {name: value for name, value in form.items() if isinstance(value, str)}
@@ -161,6 +163,8 @@ def _text(request: Request, form: _Form, name: str) -> str:
     text = form.texts.get(name, request.query_params.get(name, "")).strip()
     if not text:
         raise RequestError(f"no {name}: send it as form field `{name}`, as JSON, or as ?{name}=")
+    if not text.isprintable() and _HALVES.search(text):
+        raise RequestError(f"{name}: half of a surrogate pair is no text")
     if len(text) > _MOST_TEXT:
         raise RequestError(f"{name}: {len(text)} characters, more than {_MOST_TEXT}")
     return text

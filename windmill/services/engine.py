@@ -29,6 +29,7 @@ class _Waiting:
 class Batch:
     """What the thread did at once: how many inputs, how long the first waited, how long it took (seconds)."""
 
+    task: AnyTask
     size: int
     waited: float
     took: float
@@ -100,17 +101,21 @@ class Engine:
         try:
             outputs = batch[0].task.predict([one.given for one in batch])
             answers = list(zip(batch, outputs, strict=True))
-        except Exception as exc:  # noqa: BLE001 -- whatever a model raises belongs to who asked
+        except BaseException as exc:  # noqa: BLE001 -- whatever a model raises belongs to who asked
             self._failed(batch, exc)
             return
-        self._done(Batch(len(batch), started - batch[0].since, time.perf_counter() - started))
+        self._done(Batch(batch[0].task, len(batch), started - batch[0].since, time.perf_counter() - started))
         for one, output in answers:
             one.output.set_result(output)
 
-    def _failed(self, batch: Sequence[_Waiting], exc: Exception) -> None:
-        """An input that the model cannot look at takes no other with it: each is tried alone."""
+    def _failed(self, batch: Sequence[_Waiting], exc: BaseException) -> None:
+        """An input that the model cannot look at takes no other with it: each is tried alone.
+
+        A panic of a library in Rust, which is no `Exception`, ends neither this thread nor who waits for it.
+        """
         if len(batch) == 1:
-            batch[0].output.set_exception(exc)
+            panic = None if isinstance(exc, Exception) else RuntimeError(f"{type(exc).__name__}: {exc}")
+            batch[0].output.set_exception(panic or exc)
             return
         for one in batch:
             self._predict([one])

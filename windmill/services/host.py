@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import math
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -19,13 +18,15 @@ import cv2
 import numpy as np
 
 from windmill.errors import ConfigError, ImageError
-from windmill.services.base import Captioned, Info, Model, Photo, Reply, RequestError, UpstreamError
+from windmill.services import memory
+from windmill.services.base import Captioned, Info, Model, Photo, Reply, RequestError, Task, UpstreamError
 from windmill.services.engine import Batch, Engine
 from windmill.services.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
 _SUSPICIOUS = 3  # failures in a row: one can be the photo's fault
+_PAUSE = 5.0  # seconds from a load that failed to the next attempt
 _PATIENCE = 10.0  # seconds that a suspect may take for a grey photo
 _HANDS = max(2, min(8, os.cpu_count() or 2))  # photos decoded and prepared at once, up to 150 MB each
 
@@ -52,6 +53,22 @@ class FullError(Exception):
         self.retry_after = retry_after
 
 
+class _Load(Task[None, None, Model]):
+    """Loading as work of the model's one thread."""
+
+    def __init__(self, load: Callable[[], Model]) -> None:
+        self._load = load
+
+    def preprocess(self, asked: None) -> None:
+        """There is nothing to prepare."""
+
+    def predict(self, inputs: Sequence[None]) -> Sequence[Model]:
+        return [self._load() for _ in inputs]
+
+    def postprocess(self, given: None, output: Model) -> Reply:
+        raise NotImplementedError
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """`waiting`: requests in hand at once. `idle`: seconds without a request until a model leaves memory."""
@@ -71,7 +88,9 @@ class Host:
         self._model: Model | None = None
         self._one_loads = asyncio.Lock()
         self._hands = anyio.CapacityLimiter(_HANDS)
-        self._unloadable = False
+        self._load = _Load(self._warm)
+        self._load_error: Exception | None = None
+        self._load_again = 0.0  # by the monotonic clock
         self._in_hand = self._coming = self._failures = 0
         self._pace = 0.1  # seconds for one input, as of late
         self._engine = Engine(
@@ -88,16 +107,18 @@ class Host:
         """What looks, while it is in memory."""
         return self._model.info if self._model else None
 
-    def load(self) -> Model:
-        """The model in memory, warmed up by a grey photo. Raises `ConfigError`."""
+    def load(self) -> None:
+        """Has the model in memory when it returns. Raises `ConfigError`."""
+        self._model = self._engine.submit(self._load, None).result()
+
+    def _warm(self) -> Model:
+        """The model, warmed up by a grey photo; in the engine's thread, which a process that ends leaves."""
         started = time.perf_counter()
         model = self._loading()
         for path, task in model.tasks.items():
             with suppress(RequestError):  # that there is nothing to tell of grey is an answer, too
-                given = task.preprocess(_SAMPLES[self._asks[path]])
-                task.postprocess(given, self._engine.submit(task, given).result())
+                task.alone(_SAMPLES[self._asks[path]])
         log.info("%s: loaded in %.1f s", self._name, time.perf_counter() - started)
-        self._model = model
         return model
 
     @contextmanager
@@ -139,7 +160,11 @@ class Host:
         a plain grey photo. Without that second look a broken service would never be found to have recovered:
         who believes /health sends it nothing more.
         """
-        model = await self._loaded() if self._unloadable else self._model
+        if self._one_loads.locked():  # somebody loads it just now, which may take long
+            if self._load_error:
+                raise self._load_error
+            return
+        model = await self._loaded() if self._load_error else self._model
         if model and model.check:
             await anyio.to_thread.run_sync(model.check)
         if self._failures >= _SUSPICIOUS:
@@ -159,10 +184,20 @@ class Host:
     async def _loaded(self) -> Model:
         async with self._one_loads:
             if self._model is None:
-                self._unloadable = True
-                self._model = await anyio.to_thread.run_sync(self.load)
-                self._unloadable = False
+                self._model = await self._loaded_anew()
             return self._model
+
+    async def _loaded_anew(self) -> Model:
+        """One attempt for all that wait; the next one after a while."""
+        if self._load_error and time.monotonic() < self._load_again:
+            raise self._load_error
+        try:
+            model: Model = await asyncio.wrap_future(self._engine.submit(self._load, None))
+        except Exception as exc:
+            self._load_error, self._load_again = exc, time.monotonic() + _PAUSE
+            raise
+        self._load_error = None
+        return model
 
     @asynccontextmanager
     async def _making(self) -> AsyncIterator[None]:
@@ -186,6 +221,8 @@ class Host:
         return await anyio.to_thread.run_sync(timed, limiter=self._hands)
 
     def _done(self, batch: Batch) -> None:
+        if batch.task is self._load:
+            return
         self._pace += 0.1 * (batch.took / batch.size - self._pace)
         self._metrics.batch(batch)
 
@@ -193,5 +230,5 @@ class Host:
         """Frees the memory of a model that nobody asks."""
         if self._model and not self._in_hand:
             self._model = None
-            gc.collect()
+            memory.give_back()
             log.info("%s: unloaded after %g s without a request", self._name, self._limits.idle)

@@ -12,6 +12,11 @@ import onnxruntime
 from windmill.services import tfjs, weights
 from windmill.services.weights import Weights
 
+# The first that is there. Else CUDA would search its fastest convolution anew for each size of a batch.
+_PROVIDERS: tuple[tuple[str, dict[str, str]], ...] = (
+    ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"}),
+    ("CPUExecutionProvider", {}),
+)
 THREADS = 2  # of one model: several share a machine
 
 
@@ -20,8 +25,8 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # halves the CPU of a prediction
-    wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
-    providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
+    there = onnxruntime.get_available_providers()
+    providers = [provider for provider in _PROVIDERS if provider[0] in there]
     return onnxruntime.InferenceSession(str(path), options, providers=providers)
 
 

@@ -35,12 +35,16 @@ class _Server(uvicorn.Server):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
-    """What to serve, name → port, and how. `lazy`: load a model when the first request comes."""
+    """What to serve, name → port, and how.
+
+    `lazy`: load a model when the first request comes. `tolerant`: leave out what cannot be loaded.
+    """
 
     ports: Mapping[str, int]
     host: str
     limits: Limits
     lazy: bool = False
+    tolerant: bool = False
     file_root: Path | None = None
 
 
@@ -55,10 +59,10 @@ def serve(wanted: Serving) -> None:
         for name, port in wanted.ports.items():
             with _naming(name, wanted.host, port):
                 sockets[name] = open_sockets.enter_context(_bound(wanted.host, port))
-        apps = {name: _app(name, wanted) for name in wanted.ports}
-        for name, bound in sockets.items():
+        apps = {name: app for name in wanted.ports if (app := _app(name, wanted))}
+        for name in apps:
             with _naming(name, wanted.host, wanted.ports[name]):
-                bound.listen()  # only this finds that another, which was loading like us, was faster
+                sockets[name].listen()  # only this finds that another, which was loading like us, was faster
         asyncio.run(_serve_all(apps, sockets))
 
 
@@ -83,7 +87,8 @@ def _naming(name: str, host: str, port: int) -> Iterator[None]:
         raise ConfigError(f"{name}: cannot listen on {host}:{port}: {exc.strerror}") from exc
 
 
-def _app(name: str, wanted: Serving) -> ServiceApp:
+def _app(name: str, wanted: Serving) -> ServiceApp | None:
+    """The service, its model loaded; None where that cannot be and need not. Raises `ConfigError`."""
     app = ServiceApp(
         name,
         partial(registry.load, name),
@@ -91,8 +96,14 @@ def _app(name: str, wanted: Serving) -> ServiceApp:
         limits=wanted.limits,
         file_root=wanted.file_root,
     )
-    if not wanted.lazy:
-        app.host.load()
+    try:
+        if not wanted.lazy:
+            app.host.load()
+    except ConfigError as exc:
+        if not wanted.tolerant:
+            raise
+        log.warning("%s: left out: %s", name, exc)
+        return None
     return app
 
 

@@ -15,8 +15,9 @@ from PIL import Image as Pictures
 import tests.serving
 from tests.waiting import until
 from windmill.errors import ConfigError
+from windmill.services import host
 from windmill.services.app import ServiceApp
-from windmill.services.base import ANALYZE, Info, Photo, Task, analyzer
+from windmill.services.base import ANALYZE, EMBED_TEXT, Info, Model, Photo, Task, analyzer
 from windmill.services.host import Limits
 
 SEEN = {"label": "thing", "confidence": 0.5, "emoji": "📦", "bbox": {"x": 0, "y": 0, "width": 1, "height": 1}}
@@ -62,6 +63,30 @@ def serving(task, limits=Limits(), lazy=False, **options):  # noqa: B008 -- froz
 def serving_model(app):
     with tests.serving.serving(app) as port:
         yield f"http://127.0.0.1:{port}"
+
+
+class Hearing(Task):
+    """Says what it was told."""
+
+    def preprocess(self, asked):
+        return asked
+
+    def predict(self, inputs):
+        return inputs
+
+    def postprocess(self, given, output):
+        return {"heard": output}
+
+
+@pytest.fixture
+def texts():
+    model = Model(info=INFO, tasks={EMBED_TEXT: Hearing()})
+    with serving_model(ServiceApp("stub", lambda: model, asks={EMBED_TEXT: str}, limits=Limits())) as address:
+        yield address
+
+
+def text_form(text):
+    return f'--b\r\nContent-Disposition: form-data; name="text"\r\n\r\n{text}\r\n--b--\r\n'
 
 
 @pytest.fixture
@@ -204,7 +229,7 @@ def test_metrics_count_answers_stages_and_batches(url):
     text = requests.get(f"{url}/metrics", timeout=60).text
     assert 'request_seconds_count{path="/v3/analyze",service="stub",status="200"} 1.0' in text
     assert 'request_seconds_count{path="/v3/analyze",service="stub",status="400"} 1.0' in text
-    assert 'stage_seconds_count{service="stub",stage="predict"} 2.0' in text  # the first was the warm-up's
+    assert 'stage_seconds_count{service="stub",stage="predict"} 1.0' in text  # the warm-up is not counted
     assert number(url, "model_loaded") == 1
 
 
@@ -221,7 +246,8 @@ def test_a_lazy_model_is_loaded_by_the_first_request_and_leaves_when_idle(stub):
         assert post(address, picture()).status_code == 200
 
 
-def test_a_lazy_model_that_cannot_be_loaded_says_why_and_heals(stub):
+def test_a_lazy_model_that_cannot_be_loaded_says_why_and_heals(stub, monkeypatch):
+    monkeypatch.setattr(host, "_PAUSE", 0)
     missing = [ConfigError("thing.onnx is missing")]
 
     def loading():
@@ -236,3 +262,66 @@ def test_a_lazy_model_that_cannot_be_loaded_says_why_and_heals(stub):
         missing.clear()
         assert requests.get(f"{address}/health", timeout=60).status_code == 200
         assert post(address, picture()).status_code == 200
+
+
+def test_one_attempt_to_load_answers_all_who_wait(stub):
+    attempts = []
+
+    def loading():
+        attempts.append(1)
+        raise ConfigError("thing.onnx is missing")
+
+    app = ServiceApp("stub", loading, asks={ANALYZE: Photo}, limits=Limits())
+    with serving_model(app) as address, ThreadPoolExecutor(8) as clients:
+        answers = list(clients.map(lambda _: post(address, picture()).status_code, range(8)))
+        assert answers == [503] * 8
+        assert requests.get(f"{address}/health", timeout=20).status_code == 503
+    assert attempts == [1]
+
+
+def test_health_does_not_wait_for_a_model_that_is_being_loaded(stub):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def loading():
+        begun.set()
+        assert go_on.wait(20)
+        return analyzer(INFO, stub)
+
+    app = ServiceApp("stub", loading, asks={ANALYZE: Photo}, limits=Limits())
+    with serving_model(app) as address, ThreadPoolExecutor(1) as client:
+        first = client.submit(post, address, picture())
+        assert begun.wait(20)
+        health = requests.get(f"{address}/health", timeout=20)
+        assert (health.status_code, health.json()["loaded"]) == (200, False)
+        go_on.set()
+        assert first.result(20).status_code == 200
+
+
+def test_a_model_stays_while_somebody_waits_for_it(stub):
+    """Longer than it may be idle: the request is in hand, its input being made."""
+    with serving(stub, Limits(idle=0.05)) as address:
+        for _ in range(3):
+            assert post(address, picture((3000, 3000))).status_code == 200
+            assert number(address, "in_hand") == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/json", '{"text": "a dog"}'),
+        ("Application/JSON", '{"text": "a dog"}'),
+        ("application/x-www-form-urlencoded", "text=a+dog"),
+        ("multipart/form-data; boundary=b", text_form("a dog")),
+    ],
+)
+def test_a_text_may_come_in_any_form(texts, kind, body):
+    answer = requests.post(f"{texts}{EMBED_TEXT}", data=body, headers={"Content-Type": kind}, timeout=20)
+    assert answer.json()["heard"] == "a dog"
+
+
+@pytest.mark.parametrize("body", ['{"text": "\\ud800"}', '{"text": 1}', "[]", "{", '{"text": " "}'])
+def test_what_is_no_text_is_400(texts, body):
+    answer = requests.post(
+        f"{texts}{EMBED_TEXT}", data=body, headers={"Content-Type": "application/json"}, timeout=20
+    )
+    assert refused(answer, 400)

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import socket
+from dataclasses import replace
 
 import pytest
 
@@ -45,7 +46,12 @@ def test_each_service_gets_its_port(served, words, ports):
     assert run(*words) == 0
     assert served == [
         Serving(
-            ports=ports, host="127.0.0.1", limits=Limits(waiting=64, idle=None), lazy=False, file_root=None
+            ports=ports,
+            host="127.0.0.1",
+            limits=Limits(waiting=64, idle=None),
+            lazy=False,
+            tolerant=words == ["all"],
+            file_root=None,
         )
     ]
 
@@ -58,6 +64,7 @@ def test_each_service_gets_its_port(served, words, ports):
         (["colors", "face", "--port", "65535"], "65536"),
         (["colors", "--unload-after", "0"], "--unload-after 0"),
         (["colors", "--queue", "none"], "--queue none"),
+        (["colors", "--file-root", "/no/such"], "no such folder"),
         (["colors", "colors=9000"], "colors: named twice"),
         (["colors=9000", "face=9000"], "face: port 9000 is already for colors"),
         (["colors=70000"], "70000"),
@@ -85,7 +92,7 @@ def port():
 
 def test_a_port_that_another_took_while_we_loaded_is_named(monkeypatch, port):
     with server._bound("127.0.0.1", port) as rival:
-        monkeypatch.setattr(server, "_app", lambda *_: rival.listen())
+        monkeypatch.setattr(server, "_app", lambda *_: rival.listen() or object())
         with pytest.raises(ConfigError, match=rf"colors: cannot listen on 127\.0\.0\.1:{port}"):
             server.serve(Serving(ports={"colors": port}, host="127.0.0.1", limits=Limits()))
 
@@ -117,3 +124,15 @@ def test_a_reply_does_not_wait_for_its_packets():
                 return await asyncio.wait_for(off, 20)
 
     assert asyncio.run(accepted())
+
+
+def test_all_leaves_out_what_cannot_be_loaded_and_a_name_does_not(monkeypatch, caplog):
+    def load(name):
+        raise ConfigError("best.onnx is no network")
+
+    monkeypatch.setattr(registry, "load", load)
+    everything = Serving(ports={"colors": 0}, host="127.0.0.1", limits=Limits(), tolerant=True)
+    assert server._app("colors", everything) is None
+    assert "colors: left out: best.onnx is no network" in caplog.text
+    with pytest.raises(ConfigError, match="no network"):
+        server._app("colors", replace(everything, tolerant=False))

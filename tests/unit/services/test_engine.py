@@ -97,6 +97,24 @@ def test_a_model_that_forgets_an_output_fails_and_the_thread_lives(engine, task)
     assert engine.submit(task, 1).result(PATIENCE) == 2
 
 
+class Panicking(Doubling):
+    """Ends as a library in Rust does."""
+
+    def predict(self, inputs):
+        raise PanicError("index out of bounds")
+
+
+class PanicError(BaseException):
+    pass
+
+
+def test_a_panic_of_a_library_ends_neither_the_thread_nor_who_waits(engine, task):
+    with pytest.raises(RuntimeError, match="PanicError: index out of bounds"):
+        engine.submit(Panicking(), 1).result(PATIENCE)
+    task.open.set()
+    assert engine.submit(task, 1).result(PATIENCE) == 2
+
+
 def test_nobody_waits_for_what_nobody_wants_any_more(engine, task):
     wanted, unwanted = submit_behind_cancelled(engine, task)
     assert wanted.result(PATIENCE) == 2
