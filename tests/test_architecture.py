@@ -22,8 +22,8 @@ BROAD = {
     "windmill/runner.py": 1,  # the one place that settles must not die of a job
     "windmill/decoding/pixels.py": 1,  # Pillow's decoders promise no error class
     "windmill/services/engine.py": 1,  # whatever a model raises belongs to who asked it
-    "windmill/services/host.py": 2,  # counts what a model fails with, remembers why it does not load; both raise
-    "windmill/services/app.py": 2,  # whatever is in a service's way, /health says it, and a request gets a 500
+    "windmill/services/host.py": 2,  # counts failures of a model, remembers why it does not load
+    "windmill/services/app.py": 2,  # /health says what is in the way, a request gets a 500
 }
 
 
