@@ -137,7 +137,7 @@ def _path(names: list[str], as_json: bool) -> int:
 
 
 def _verify(names: list[str], as_json: bool) -> int:
-    outcomes = [_verified(name) for name in names or manifest() if names or store.size(name)]
+    outcomes = [_verified(name) for name in names or manifest() if names or store.begun(name)]
     if not names and (derived := store.derived_problems()):
         outcomes.append(_Outcome("derived", None, tuple(derived)))
     return _tell(outcomes, as_json)

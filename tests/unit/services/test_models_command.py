@@ -124,6 +124,13 @@ def test_verify_looks_at_all_that_is_here(cached, capsys):
     assert problems["face"] == []
 
 
+def test_an_emptied_file_is_noticed_without_being_named(cached, capsys):
+    (cached / "faces-1/f/face.onnx").write_bytes(b"")
+    status, _, said = models(capsys, "verify")
+    assert status == 1
+    assert "face.onnx: it has 0 bytes" in said
+
+
 def test_what_a_user_adds_is_copied_and_known(cached, capsys, tmp_path):
     (tmp_path / "best.onnx").write_bytes(MODEL)
     assert models(capsys, "add", "mine", str(tmp_path / "best.onnx"))[0] == 0

@@ -148,6 +148,12 @@ def size(name: str) -> int:
     return sum(path.stat().st_size for path in here if path.is_file())
 
 
+def begun(name: str) -> bool:
+    """Whether any of a model's files is in the cache, be it empty."""
+    told = _told(name)
+    return any((_folder(told) / path).is_file() for path in _expected(told))
+
+
 def problems(name: str) -> list[str]:
     """What is wrong with the files of a model in the cache: a line each, with the remedy."""
     told = _told(name)
