@@ -64,7 +64,7 @@ class _Outcome:
 
 
 def _list(names: list[str], as_json: bool) -> int:
-    entries = [entry(name) for name in names] or list(manifest().values())
+    entries = [store.standing(name) for name in names or manifest()]
     if as_json:
         sys.stdout.write(json.dumps([_about(one) for one in entries], indent=1) + "\n")
         return 0
@@ -94,6 +94,7 @@ def _about(one: Entry) -> dict[str, object]:
         "version": one.version,
         "folder": str(known(one.name).folder),
         "sha256": known(one.name).sha256 if here else None,
+        "files": {path: digest or None for path, digest in known(one.name).files.items()},
     }
 
 

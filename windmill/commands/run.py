@@ -183,10 +183,14 @@ class Place:
             self.children.check()
             pause.wait(_LOOK)
         stored = reader.embeddings(group, lineup.SEARCHER)
-        return {
-            phrase: nearest(replies.parse_embedding(service, caller.embed_text(phrase)), stored, _NEAREST)
-            for phrase in words
-        }
+        try:
+            return {
+                phrase: nearest(replies.parse_embedding(service, caller.embed_text(phrase)), stored, _NEAREST)
+                for phrase in words
+            }
+        except ValueError as exc:  # another model's vectors, or what is none
+            again = f"windmill rerun --service {lineup.SEARCHER} --stale"
+            raise ConfigError(f"--find: {exc}; `{again}` has the photos looked at again") from exc
 
     def _child(self, name: str, words: Sequence[str], environment: Mapping[str, str]) -> None:
         command = [*_WINDMILL, *words]

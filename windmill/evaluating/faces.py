@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,5 +80,10 @@ def best_threshold(known: Pairs) -> float:
 def _largest(answer: Answer) -> list[float]:
     """The embedding of the largest face; empty if there is none."""
     faces = [(one["bbox"], one["embedding"]) for one in answer.predictions if "embedding" in one]
-    _, largest = max(faces, key=lambda one: one[0][2] * one[0][3], default=(None, []))
+    _, largest = max(faces, key=lambda one: _area(one[0]), default=(None, []))
     return [float(value) for value in largest]
+
+
+def _area(box: Mapping[str, float] | Sequence[float]) -> float:
+    """Of a box in either form of the contract."""
+    return box["width"] * box["height"] if isinstance(box, Mapping) else box[2] * box[3]

@@ -36,7 +36,7 @@ class PostgresFindings:
         """File name → the vector that a service gave for the whole image."""
         with self._session.transaction() as cursor:
             cursor.execute(query("embeddings"), {"group": group, "service": service})
-            return {name: replies.embedding(data) for name, data in cursor.fetchall()}
+            return {name: replies.embedding({"embedding": vector}) for name, vector in cursor.fetchall()}
 
     def table(self, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Column names and rows of a query from the documentation."""

@@ -402,9 +402,13 @@ SELECT (SELECT count(*) FROM dispatches WHERE state <> 'queued') + (SELECT count
        (SELECT count(*) FROM jobs);
 
 -- name: embeddings
-SELECT i.image_filename, r.data
+-- Of the version that answered last: vectors of two models have nothing to do with each other.
+SELECT i.image_filename, r.data -> 'embedding'
 FROM results r JOIN images i USING (image_id)
 WHERE i.image_group = %(group)s AND r.service = %(service)s AND r.status = 'success'
+  AND r.model_version = (SELECT v.model_version FROM results v
+                         WHERE v.service = %(service)s AND v.status = 'success'
+                         ORDER BY v.result_created DESC LIMIT 1)
 ORDER BY i.image_id;
 
 -- name: findings

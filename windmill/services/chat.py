@@ -30,11 +30,12 @@ _REFUSAL = re.compile(
     r"|i (can't|cannot|won't) (\w+ )?(assist|help|describe|provide|comply)",
     re.IGNORECASE,
 )
+_WHERE = "the vision endpoint (VISION_URL)"  # strangers read this, so its address stays here
 _WRONG = {401: "VISION_KEY", 403: "VISION_KEY", 404: "VISION_MODEL or VISION_URL"}
 
 
 class Chat:
-    """One endpoint. Thread-safe. A call takes about `patience` seconds at most.
+    """One endpoint. Thread-safe. A call takes about `patience` seconds at most, beside its headers.
 
     Raises `UpstreamError` where it may answer later, `ConfigError` where a setting is wrong, and
     `RequestError` where it will not answer this question.
@@ -43,7 +44,9 @@ class Chat:
     def __init__(self, url: str, key: str, patience: float) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"VISION_URL={url!r}: expected http:// or https:// and a host")
+            raise ConfigError("VISION_URL: expected http:// or https:// and a host")
+        if parts.username or parts.password:
+            raise ConfigError("VISION_URL: no name and password in it, please; VISION_KEY is sent as a token")
         self._base = url.rstrip("/").removesuffix("/v1")
         self._patience = patience
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -84,14 +87,14 @@ class Chat:
             finally:
                 response.close()
         except (HTTPError, OSError) as exc:
-            raise UpstreamError(f"{self._base}: {_reason(exc)}") from exc
+            raise UpstreamError(f"{_WHERE}: {_reason(exc)}") from exc
         self._check(response.status, body)
         return _document(body)
 
     def _check(self, status: int, body: bytes) -> None:
         if status == 200:
             return
-        message = f"{self._base} answered {status}: {_complaint(body)}"
+        message = f"{_WHERE} answered {status}: {_complaint(body)}"
         if status in _LATER or status >= 500:
             raise UpstreamError(message)
         if status in _WRONG:
@@ -126,7 +129,7 @@ def created(document: Any, model: str) -> str:
 
 def _body(response: BaseHTTPResponse, until: float) -> bytes:
     data = bytearray()
-    for chunk in response.stream(_CHUNK):
+    while chunk := response.read1(_CHUNK):  # what is there: who drips has no more time than others
         data += chunk
         if len(data) > _MOST_BYTES:
             raise HTTPError(f"more than {_MOST_BYTES} bytes")
@@ -154,6 +157,8 @@ def _complaint(body: bytes) -> str:
 
 
 def _reason(exc: Exception) -> str:
+    if isinstance(exc, urllib3.exceptions.NewConnectionError):  # a TimeoutError, too
+        return "no connection"
     if isinstance(exc, urllib3.exceptions.TimeoutError):
         return "no answer in time"
     return line(getattr(exc, "reason", None) or exc, 200)

@@ -46,6 +46,7 @@ class Clip:
 
     def __init__(self, weights: Weights) -> None:
         pytorch.transformers()
+        self._turns = threading.Lock()  # services that share it have a thread each
         self._torch = pytorch.library("torch")
         library = pytorch.library("sentence_transformers")
         try:
@@ -82,7 +83,7 @@ class Clip:
             name: value.to(self._model.device) if self._torch.is_tensor(value) else value
             for name, value in features.items()
         }
-        with self._torch.inference_mode():
+        with self._turns, self._torch.inference_mode():
             found = self._model(placed)["sentence_embedding"].float()
             unit = self._torch.nn.functional.normalize(found, dim=-1)
         return np.asarray(unit.cpu().numpy(), np.float32)

@@ -31,8 +31,9 @@ def ciede2000(first: Floats, second: Floats) -> Floats:
     c1, c2 = np.hypot(a1 * stretch, b1), np.hypot(a2 * stretch, b2)
     h1, h2 = _hue(a1 * stretch, b1), _hue(a2 * stretch, b2)
     grey = c1 * c2 == 0
-    turn = np.where(grey, 0.0, (h2 - h1 + 180) % 360 - 180)
-    middle = np.where(grey, h1 + h2, (h1 + ((h2 - h1 + 180) % 360 - 180) / 2) % 360)
+    apart, far = h2 - h1, np.abs(h2 - h1) > 180
+    turn = np.where(grey, 0.0, np.where(far, apart - np.sign(apart) * 360, apart))
+    middle = np.where(grey, h1 + h2, np.where(far, (h1 + h2 + 360) / 2 % 360, (h1 + h2) / 2))
     lightness, chroma = (l1 + l2) / 2, (c1 + c2) / 2
     light = (l2 - l1) / (1 + 0.015 * (lightness - 50) ** 2 / np.sqrt(20 + (lightness - 50) ** 2))
     rich = (c2 - c1) / (1 + 0.045 * chroma)

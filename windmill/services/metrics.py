@@ -29,7 +29,7 @@ class Metrics:
         )
         self._stages = Histogram(
             "windmill_service_stage_seconds",
-            "Parts of a request: decode, preprocess, wait, predict (of a whole batch), postprocess.",
+            "Parts of a request: preprocess (decoding, too), wait, predict (of a whole batch), postprocess.",
             ["service", "stage"],
             buckets=_SECONDS,
             registry=self._registry,

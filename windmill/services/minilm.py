@@ -19,7 +19,6 @@ from windmill.services.weights import Weights
 
 Floats = npt.NDArray[np.float32]
 
-DIMENSION = 384
 _LONGEST = 256  # tokens, as it was trained; what is beyond is cut
 _CONFIG, _TENSORS, _TOKENIZER = ("config.json", "model.safetensors", "tokenizer.json")
 

@@ -106,7 +106,10 @@ def _read(file: IO[bytes]) -> dict[str, Array]:
 
 
 def _storage(file: IO[bytes], dtype: np.dtype[Any]) -> Array:
-    count = int.from_bytes(file.read(8), "little")
+    length = file.read(8)
+    if len(length) < 8:
+        raise EOFError("it ends before its last storage")
+    count = int.from_bytes(length, "little")
     if count * dtype.itemsize > os.fstat(file.fileno()).st_size:
         raise ValueError("a storage is larger than the file")
     return np.frombuffer(file.read(count * dtype.itemsize), dtype, count)

@@ -131,7 +131,7 @@ def test_the_check_follows_the_endpoint(endpoint):
 def test_nobody_there_is_no_mystery():
     with endpoint_serving(Endpoint()) as gone:
         pass
-    with pytest.raises(UpstreamError, match=gone.url):
+    with pytest.raises(UpstreamError, match=r"\(VISION_URL\): no connection"):
         model(gone)
 
 
@@ -142,6 +142,12 @@ def test_nobody_there_is_no_mystery():
 def test_what_is_not_set_is_named(endpoint, chosen, said):
     with pytest.raises(ConfigError, match=said):
         model(endpoint, **chosen)
+
+
+def test_a_password_in_the_address_is_refused_and_not_shown(endpoint):
+    with pytest.raises(ConfigError, match="VISION_URL") as caught:
+        model(endpoint, vision_url="http://me:secret@127.0.0.1:1")
+    assert "secret" not in str(caught.value)
 
 
 def test_an_endpoint_that_is_silent_is_not_waited_for(endpoint):

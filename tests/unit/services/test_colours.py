@@ -45,3 +45,11 @@ def test_the_palette_is_ordered_by_share():
     assert found["primary"]["share"] == pytest.approx(0.75, abs=0.02)
     assert found["primary"]["prismacolor"] == "Crimson Red"
     assert sum(colour["share"] for colour in found["palette"]["colors"]) == pytest.approx(1, abs=0.01)
+
+
+def test_a_difference_is_the_same_from_either_side():
+    opposite = np.array([[50.0, 10.0, 0.0], [50.0, 0.0, 20.0], [40.0, 3.0, -4.0]])
+    mirrored = opposite * [1, -1, -1]
+    assert np.allclose(ciede2000(opposite, mirrored), ciede2000(mirrored, opposite))
+    some = np.random.default_rng(1).uniform([0, -80, -80], [100, 80, 80], (2, 500, 3))
+    assert np.allclose(ciede2000(some[0], some[1]), ciede2000(some[1], some[0]))

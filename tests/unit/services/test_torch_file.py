@@ -50,6 +50,13 @@ def test_a_damaged_one_is_said_to_be(tmp_path, saved, part):
         read(tmp_path, saved[: int(len(saved) * part)])
 
 
+def test_one_that_ends_where_a_storage_would_begin_is_said_to_be(tmp_path, saved):
+    """What is cut off is the length of the last storage, whichever that is: an empty one ends with it."""
+    for missing in range(1, 17):
+        with pytest.raises(ConfigError, match=r"weights\.pth: not a checkpoint"):
+            read(tmp_path, saved[:-missing])
+
+
 def test_another_kind_of_file_is_said_to_be(tmp_path):
     for data in (b"PK\3\4 a newer one", pickle.dumps({"a": 1}), pickle.dumps(HEAD[0]) + b"."):
         with pytest.raises(ConfigError):

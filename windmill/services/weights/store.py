@@ -35,7 +35,9 @@ class Weights:
 
     @property
     def sha256(self) -> str:
-        """One fingerprint for all files."""
+        """The file's, as its publisher states it; of several files one fingerprint for all."""
+        if len(self.files) == 1:
+            return next(iter(self.files.values()))
         return hashlib.sha256("".join(self.files.values()).encode()).hexdigest()
 
     def path(self, file: str | None = None) -> Path:
@@ -45,7 +47,7 @@ class Weights:
 
 def known(name: str) -> Weights:
     """What is known of a model's weights, which need not be here. Raises `ConfigError`."""
-    told = _told(name)
+    told = standing(name)
     return _weights(told, {path: about.sha256 or "" for path, about in _expected(told).items()})
 
 
@@ -56,7 +58,7 @@ def fetch(name: str) -> Weights:
     that is not the one that the manifest (or the first download) names. No network is touched when all is
     here.
     """
-    told = _told(name)
+    told = standing(name)
     if not present(name):
         with locked(told.folder):
             if not present(name):  # another process may have had the lock
@@ -66,7 +68,7 @@ def fetch(name: str) -> Weights:
 
 def present(name: str) -> bool:
     """Whether all of a model's files are in the cache, whatever is in them."""
-    told = _told(name)
+    told = standing(name)
     files = _expected(told)
     here = files and all((_folder(told) / path).is_file() for path in files)
     return bool(here) and all(matching(pattern, list(files)) for pattern in told.files)
@@ -85,15 +87,21 @@ def add(name: str, path: Path) -> Weights:
         raise ConfigError(f"{name}: {path} lies in the cache already")
     sources = _sources(told, path)
     with locked(told.folder), disk():
-        if told.version == _OWN and _folder(told).exists():  # what there was may have other names
-            shutil.rmtree(_folder(told))
+        beside = cache_folder() / "downloads" / f"{told.folder}.new"
+        shutil.rmtree(beside, ignore_errors=True)
         for one, source in sources.items():
             with source.open("rb") as stream:
-                cache.put(_folder(told) / one, stream)
-    return _checked(_told(name))
+                cache.put(beside / one, stream)
+        if told.version == _OWN and _folder(told).exists():  # what there was may have other names
+            shutil.rmtree(_folder(told))
+        for one in sources:
+            (_folder(told) / one).parent.mkdir(parents=True, exist_ok=True)
+            (beside / one).replace(_folder(told) / one)
+        shutil.rmtree(beside)
+    return _checked(standing(name))
 
 
-def _told(name: str) -> Entry:
+def standing(name: str) -> Entry:
     """What the manifest says of a model, or what a user brought in its place."""
     told = entry(name)
     brought = cache.listed(_folder(_own(told, [])))
@@ -101,8 +109,15 @@ def _told(name: str) -> Entry:
 
 
 def _own(told: Entry, files: Sequence[str]) -> Entry:
-    source = Source("file", told.source.where)
-    return replace(told, source=source, version=_OWN, files=dict.fromkeys(files, _UNSEEN) or told.files)
+    if not files:
+        return replace(told, source=Source("file", told.source.where), version=_OWN)
+    return replace(
+        told,
+        source=Source("file", "brought by hand"),
+        version=_OWN,
+        licence="yours to know",
+        files=dict.fromkeys(files, _UNSEEN),
+    )
 
 
 def _sources(told: Entry, path: Path) -> Mapping[str, Path]:
@@ -138,25 +153,33 @@ def derived(name: str, recipe: str, make: Callable[[Weights], bytes]) -> Path:
                 digest = hashlib.sha256(data).hexdigest()
                 with locked(_DERIVED):
                     cache.record(folder, {path.name: File(sha256=digest, bytes=len(data))})
+                _forget_older(path, name)
     return path
+
+
+def _forget_older(path: Path, name: str) -> None:
+    """Deletes what other recipes, or other weights, made for a name: it would never be asked for again."""
+    for other in path.parent.glob(f"{name}-*-*.onnx"):
+        if other != path and len(other.stem.removeprefix(f"{name}-").split("-")) == 2:
+            other.unlink()
 
 
 def size(name: str) -> int:
     """Bytes of a model's files in the cache; 0: nothing is here."""
-    told = _told(name)
+    told = standing(name)
     here = (_folder(told) / path for path in _expected(told))
     return sum(path.stat().st_size for path in here if path.is_file())
 
 
 def begun(name: str) -> bool:
     """Whether any of a model's files is in the cache, be it empty."""
-    told = _told(name)
+    told = standing(name)
     return any((_folder(told) / path).is_file() for path in _expected(told))
 
 
 def problems(name: str) -> list[str]:
     """What is wrong with the files of a model in the cache: a line each, with the remedy."""
-    told = _told(name)
+    told = standing(name)
     folder = _folder(told)
     files = _expected(told)
     missing = [path for path in files if not (folder / path).is_file()]
