@@ -153,15 +153,7 @@ def derived(name: str, recipe: str, make: Callable[[Weights], bytes]) -> Path:
                 digest = hashlib.sha256(data).hexdigest()
                 with locked(_DERIVED):
                     cache.record(folder, {path.name: File(sha256=digest, bytes=len(data))})
-                _forget_older(path, name)
     return path
-
-
-def _forget_older(path: Path, name: str) -> None:
-    """Deletes what other recipes, or other weights, made for a name: it would never be asked for again."""
-    for other in path.parent.glob(f"{name}-*-*.onnx"):
-        if other != path and len(other.stem.removeprefix(f"{name}-").split("-")) == 2:
-            other.unlink()
 
 
 def size(name: str) -> int:
