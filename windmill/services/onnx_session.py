@@ -39,18 +39,22 @@ def converted(
         return tfjs.convert(fetched.folder / model, outputs, cut=cut)
 
     converter = sorted(Path(tfjs.__file__).parent.glob("*.py"))
-    return made(source, make, converter, [model, outputs, cut])
+    return made(source, make, converter, [model, outputs, cut], Path(model).stem)
 
 
 def made(
-    source: Weights, make: Callable[[Weights], onnx.ModelProto], by: Iterable[Path], told: Sequence[object]
+    source: Weights,
+    make: Callable[[Weights], onnx.ModelProto],
+    by: Iterable[Path],
+    told: Sequence[object],
+    part: str = "",
 ) -> onnxruntime.InferenceSession:
     """A session on what `make` makes of a model's weights: once, and again when its source files (`by`)
-    or what it is told change."""
+    or what it is told change. `part` tells apart what is made of the same weights."""
     recipe = hashlib.sha256(repr(told).encode())
     for file in by:
         recipe.update(file.read_bytes())
     path = weights.derived(
-        source.name, recipe.hexdigest()[:12], lambda fetched: bytes(make(fetched).SerializeToString())
+        source.name, recipe.hexdigest()[:12], lambda fetched: bytes(make(fetched).SerializeToString()), part
     )
     return open_session(path)

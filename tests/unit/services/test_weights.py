@@ -396,11 +396,27 @@ def test_a_conversion_is_made_once_for_a_recipe_and_its_weights(of_users):
     assert first == derive("a")
     assert first.read_bytes() == b"onnx"
     assert derive("b") != first
+    assert len(made) == 2
     (of_users / "best.onnx").write_bytes(b"other weights")
     store.add("small", of_users / "best.onnx")
-    assert derive("a") != first
+    assert derive("b").read_bytes() == b"onnx"
     assert len(made) == 3
     assert len(list(first.parent.glob("*.onnx"))) == 1  # older ones would never be asked for again
+
+
+def test_a_new_conversion_takes_the_place_of_the_older_of_that_model_and_part(manifest, offline):
+    for name in ("small", "small-er"):
+        manifest[name] = model(Source("url", f"http://x.test/{name}"), {"a.bin": UNSEEN}, name=name)
+        put(name, "a.bin")
+
+    def derive(name, recipe, part):
+        return weights.derived(name, recipe, lambda _: b"onnx", part)
+
+    first = derive("small", "a", "")
+    others = [derive("small", "a", "eyes"), derive("small", "a", "ears"), derive("small-er", "a", "")]
+    newest = derive("small", "b", "")
+    assert sorted(first.parent.glob("*.onnx")) == sorted([*others, newest])
+    assert sorted(cache.recorded(first.parent)) == sorted(path.name for path in [*others, newest])
 
 
 def test_a_conversion_that_was_copied_in_part_is_made_again(of_users):

@@ -14,7 +14,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -95,7 +95,16 @@ def recorded(folder: Path) -> Mapping[str, File]:
 
 def record(folder: Path, files: Mapping[str, File]) -> None:
     """Remembers `files` of `folder`, with what is known already."""
-    known = {name: asdict(about) for name, about in {**recorded(folder), **files}.items()}
+    _write(folder, {**recorded(folder), **files})
+
+
+def unrecord(folder: Path, names: Collection[str]) -> None:
+    """Forgets some files of `folder`."""
+    _write(folder, {name: about for name, about in recorded(folder).items() if name not in names})
+
+
+def _write(folder: Path, files: Mapping[str, File]) -> None:
+    known = {name: asdict(about) for name, about in files.items()}
     with disk():
         folder.mkdir(parents=True, exist_ok=True)
         scratch = folder / f"{_RECORD}.{os.getpid()}"

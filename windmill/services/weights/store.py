@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -137,14 +138,17 @@ def _sources(told: Entry, path: Path) -> Mapping[str, Path]:
     return {name: offered[name] for name in told.files}
 
 
-def derived(name: str, recipe: str, make: Callable[[Weights], bytes]) -> Path:
+def derived(name: str, recipe: str, make: Callable[[Weights], bytes], part: str = "") -> Path:
     """A file that is made of a model's weights once (a conversion) and then found in the cache.
 
-    `recipe` stands for how it is made: what another recipe, or of other weights, was made is not taken.
+    `recipe` stands for how it is made, and has no hyphen: what another recipe, or of other weights, was made
+    is not taken, and goes when the new one is there. `part`: which of the several things that are made of
+    these weights.
     """
     weights = fetch(name)
     folder = cache_folder() / _DERIVED
-    path = folder / f"{name}-{recipe}-{weights.sha256[:12]}.onnx"
+    stem = f"{name}-{part}" if part else name
+    path = folder / f"{stem}-{recipe}-{weights.sha256[:12]}.onnx"
     if not _intact(path):
         with locked(path.name), disk():
             if not _intact(path):
@@ -153,7 +157,18 @@ def derived(name: str, recipe: str, make: Callable[[Weights], bytes]) -> Path:
                 digest = hashlib.sha256(data).hexdigest()
                 with locked(_DERIVED):
                     cache.record(folder, {path.name: File(sha256=digest, bytes=len(data))})
+                    _drop_older(stem, path)
     return path
+
+
+def _drop_older(stem: str, newest: Path) -> None:
+    """What was made before in place of `newest`; who has it open keeps it until closed."""
+    made = re.compile(rf"{re.escape(stem)}-[^-]+-[0-9a-f]{{12}}\.onnx")
+    known = {*cache.recorded(newest.parent), *cache.listed(newest.parent)} - {newest.name}
+    older = [one for one in known if made.fullmatch(one)]
+    for one in older:
+        (newest.parent / one).unlink(missing_ok=True)
+    cache.unrecord(newest.parent, older)
 
 
 def size(name: str) -> int:
