@@ -52,3 +52,21 @@ def test_colours_are_the_first_three_of_the_palette(database):
         ("#000001", "Grey 1"),
         ("#000002", "Grey 2"),
     )
+
+
+def test_embeddings_are_of_the_newest_model_where_there_is_one(database):
+    old, new, none, null = add_images(database, 4, group="odd")
+    replies = [
+        (new, "1", {"embedding": [1.0, 0.0]}),
+        (old, "1", {"embedding": [1.0, 0.0, 0.0]}),
+        (new, "2", {"embedding": [0.0, 1.0]}),
+        (none, "2", {}),
+        (null, "2", {"embedding": None}),
+    ]
+    with closing(PostgresStore(database, "w")) as store:
+        for image, version, data in replies:
+            text = json.dumps({"status": "success", "predictions": [], **data})
+            store.save([result(image, service="label_embedding", data=text, model_version=version)])
+    with closing(PostgresFindings(database, "r")) as reader:
+        assert reader.embeddings("odd", "label_embedding") == {"1.jpg": (0.0, 1.0)}
+        assert reader.embeddings("another", "label_embedding") == {}

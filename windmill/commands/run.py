@@ -183,14 +183,10 @@ class Place:
             self.children.check()
             pause.wait(_LOOK)
         stored = reader.embeddings(group, lineup.SEARCHER)
-        try:
-            return {
-                phrase: nearest(replies.parse_embedding(service, caller.embed_text(phrase)), stored, _NEAREST)
-                for phrase in words
-            }
-        except ValueError as exc:  # another model's vectors, or what is none
-            again = f"windmill rerun --service {lineup.SEARCHER} --stale"
-            raise ConfigError(f"--find: {exc}; `{again}` has the photos looked at again") from exc
+        return {
+            phrase: _nearest(replies.parse_embedding(service, caller.embed_text(phrase)), stored)
+            for phrase in words
+        }
 
     def _child(self, name: str, words: Sequence[str], environment: Mapping[str, str]) -> None:
         command = [*_WINDMILL, *words]
@@ -253,6 +249,16 @@ class Place:
         address = f"host={own.db_host} port={own.db_port} dbname={own.db_name} user={own.db_user}"
         self._say(f'\nPGPASSWORD=$(cat {path}) psql "{address}"     (Ctrl-C ends)')
         _wait_until_interrupted(self.children.check)
+
+
+def _nearest(query: Sequence[float], stored: Mapping[str, Sequence[float]]) -> Sequence[report.Match]:
+    try:
+        return nearest(query, stored, _NEAREST)
+    except ValueError as exc:
+        raise ConfigError(
+            f"--find: another model embedded the photos ({exc});"
+            f" `windmill rerun --service {lineup.SEARCHER} --stale` embeds them anew"
+        ) from exc
 
 
 def _weights_here() -> Collection[str]:

@@ -59,12 +59,11 @@ def parse_embedding(service: Service, body: bytes) -> tuple[float, ...]:
     with _contract(service, body):
         data = _object(strict_json.loads(body))
         _refuse_error(service, data)
-        return embedding(data)
+        return embedding(data.get("embedding"))
 
 
-def embedding(data: dict[str, Any]) -> tuple[float, ...]:
-    """The vector in decoded JSON. Raises `OffContractError`."""
-    vector = data.get("embedding")
+def embedding(vector: Any) -> tuple[float, ...]:
+    """A vector in decoded JSON. Raises `OffContractError`."""
     if not isinstance(vector, list) or not 0 < len(vector) <= _MOST_NUMBERS:
         raise OffContractError(f"embedding: expected a list of numbers, got {_shown(vector)}")
     return tuple(_number(value, f"embedding[{n}]", -1.0001, 1.0001) for n, value in enumerate(vector))

@@ -33,10 +33,10 @@ class PostgresFindings:
             return [_findings(row) for row in cursor.fetchall()]
 
     def embeddings(self, group: str, service: str) -> Mapping[str, Sequence[float]]:
-        """File name → the vector that a service gave for the whole image."""
+        """File name → the vector that the newest of a service's models gave for the whole image."""
         with self._session.transaction() as cursor:
             cursor.execute(query("embeddings"), {"group": group, "service": service})
-            return {name: replies.embedding({"embedding": vector}) for name, vector in cursor.fetchall()}
+            return {name: replies.embedding(vector) for name, vector in cursor.fetchall()}
 
     def table(self, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Column names and rows of a query from the documentation."""

@@ -402,14 +402,21 @@ SELECT (SELECT count(*) FROM dispatches WHERE state <> 'queued') + (SELECT count
        (SELECT count(*) FROM jobs);
 
 -- name: embeddings
--- Of the version that answered last: vectors of two models have nothing to do with each other.
-SELECT i.image_filename, r.data -> 'embedding'
-FROM results r JOIN images i USING (image_id)
-WHERE i.image_group = %(group)s AND r.service = %(service)s AND r.status = 'success'
-  AND r.model_version = (SELECT v.model_version FROM results v
-                         WHERE v.service = %(service)s AND v.status = 'success'
-                         ORDER BY v.result_created DESC LIMIT 1)
-ORDER BY i.image_id;
+-- Of the newest model only: vectors of different models cannot be compared.
+WITH found AS (
+    SELECT i.image_id, i.image_filename, r.data, r.model_version, r.result_created
+    FROM results r JOIN images i USING (image_id)
+    WHERE i.image_group = %(group)s AND r.service = %(service)s AND r.status = 'success'
+), newest AS (
+    SELECT f.model_version
+    FROM found f LEFT JOIN service_versions v ON v.service = %(service)s AND v.version = f.model_version
+    ORDER BY v.current_since DESC NULLS LAST, f.result_created DESC
+    LIMIT 1
+)
+SELECT image_filename, data -> 'embedding'
+FROM found JOIN newest USING (model_version)
+WHERE jsonb_typeof(data -> 'embedding') = 'array'
+ORDER BY image_id;
 
 -- name: findings
 -- One row an image, each list as JSON: votes, boxes, faces (in image pixels), colours, text and errors.

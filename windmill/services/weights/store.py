@@ -36,7 +36,7 @@ class Weights:
 
     @property
     def sha256(self) -> str:
-        """The file's, as its publisher states it; of several files one fingerprint for all."""
+        """Of one file its own, which its publisher states; of several the sha256 of theirs in a row."""
         if len(self.files) == 1:
             return next(iter(self.files.values()))
         return hashlib.sha256("".join(self.files.values()).encode()).hexdigest()
