@@ -13,7 +13,8 @@ from windmill import lifeline, log, settings
 from windmill.errors import ChildDiedError, ConfigError, WindmillError
 from windmill.plain import block, line
 
-# Each command is a module of `windmill.commands`, imported when used: no command pays for another.
+# Each command, of one word or two, is a module of `windmill.commands` (its words joined by _), imported when
+# used: no command pays for another.
 COMMANDS = {
     "demo": "the whole pipeline on a few photos, with nothing to set up",
     "run": "the whole pipeline on a folder of your own, with nothing to set up",
@@ -28,21 +29,23 @@ COMMANDS = {
     "monitor": "who works, who is silent, what is queued (also: monitor_workers.py)",
     "serve": "serve reference ML services over HTTP",
     "services": "check whether a service keeps the contract",
-    "eval": "how well services do on photos of which the truth is known",
+    "eval services": "how well services do on photos of which the truth is known",
     "models": "the services' weights: list, pull, path, verify, add",
     "schema": "create or update the tables in PostgreSQL",
 }
+_HELP = {"-h", "--help", "help"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Exit status: 0 done, 1 done but something failed, 2 cannot work, 130 interrupted."""
     lifeline.follow_parent()
     argv = sys.argv[1:] if argv is None else argv
-    command = argv[0] if argv else ""
-    if command not in COMMANDS:
-        return _overview(command)
+    words = next((n for n in (2, 1) if " ".join(argv[:n]) in COMMANDS), 0)
+    if not words:
+        return _overview(argv)
+    command = " ".join(argv[:words])
     try:
-        return _run(command, argv[1:])
+        return _run(command, argv[words:])
     except WindmillError as error:
         told = block(error) if isinstance(error, ChildDiedError) else line(error)
         sys.stderr.write(f"windmill {command}: {told}\n")
@@ -58,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(command: str, argv: Sequence[str]) -> int:
-    module = importlib.import_module(f"windmill.commands.{command}")
+    module = importlib.import_module(f"windmill.commands.{command.replace(' ', '_')}")
     parser = argparse.ArgumentParser(
         prog=f"windmill {command}",
         description=module.HELP,
@@ -71,12 +74,14 @@ def _run(command: str, argv: Sequence[str]) -> int:
     return int(module.run(args, config))
 
 
-def _overview(command: str) -> int:
-    """Says which commands there are; a mistake, unless help was asked for."""
-    wanted = command in ("-h", "--help", "help")
+def _overview(argv: Sequence[str]) -> int:
+    """Says which commands there are, or those that begin with this word; a mistake, unless asked for."""
+    command = argv[0] if argv else ""
+    family = {name: summary for name, summary in COMMANDS.items() if name.startswith(f"{command} ")}
+    wanted = not _HELP.isdisjoint(argv[: 2 if family else 1])
     if command and not wanted:
-        sys.stderr.write(f"windmill: no such command: {line(command)}\n\n")
-    rows = "\n".join(f"  {name:<9} {summary}" for name, summary in COMMANDS.items())
+        sys.stderr.write(f"windmill: no such command: {line(' '.join(argv[:2] if family else argv[:1]))}\n\n")
+    rows = "\n".join(f"  {name:<14} {summary}" for name, summary in (family or COMMANDS).items())
     text = f"usage: windmill COMMAND [-h] …\n\n{rows}\n\nwindmill COMMAND --help says more.\n"
     (sys.stdout if wanted else sys.stderr).write(text)
     return 0 if wanted else 2

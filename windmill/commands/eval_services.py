@@ -1,4 +1,4 @@
-"""`windmill eval`: how well services do."""
+"""`windmill eval services`: how well each service does."""
 
 from __future__ import annotations
 
@@ -6,25 +6,17 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from windmill.commands import candidates
 from windmill.commands.produce import count_of
-from windmill.commands.services import located
-from windmill.errors import ConfigError
+from windmill.evaluating import table, truth
+from windmill.evaluating.table import Row
 from windmill.progress import plain
 from windmill.settings import Settings
-
-try:
-    from windmill.evaluating import table, truth
-    from windmill.evaluating.asking import Local, Remote
-    from windmill.evaluating.table import Candidate, Row
-    from windmill.services import registry
-except ModuleNotFoundError as exc:
-    raise ConfigError(f"{exc.name} is missing: pip install 'windmill-images[services,eval]'") from exc
 
 HELP = """\
 Measures services on photos of which it is known what they show (extra `[eval]`): a folder with the photos
@@ -42,57 +34,24 @@ Exit status: 0 measured, 1 none could be measured, 2 wrong arguments or data, 13
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=["services"], help="what to measure")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="photos and photos.json")
     parser.add_argument("--faces", type=Path, metavar="DIR", help="a folder of photos for each person")
-    parser.add_argument(
-        "--services", metavar="A,B", help="these reference services (default: all, or none with --url)"
-    )
-    parser.add_argument(
-        "--url",
-        action="append",
-        default=[],
-        metavar="NAME=URL",
-        help="what answers there, as the service NAME; may be repeated",
-    )
+    candidates.add_arguments(parser)
     parser.add_argument("--limit", type=count_of, metavar="N", help="only the first N photos")
     parser.add_argument("--json", action="store_true", help="the figures as JSON on standard output")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    candidates = [*_remote(args.url, settings), *_local(args.services, bool(args.url))]
+    services = candidates.chosen(args, settings)
     photos = truth.photos(args.data, args.limit)
     people = truth.people(args.faces) if args.faces else {}
     done: list[Row] = []
     try:
-        for row in table.rows(candidates, photos, people):
+        for row in table.rows(services, photos, people):
             done.append(row)
     finally:  # who interrupts wants to see what there is by then
         (_tell_json if args.json else _tell)(done, len(photos))
     return 0 if any(row.figures for row in done) else 1
-
-
-def _local(names: str | None, others: bool) -> list[Candidate]:
-    """Raises `ConfigError`."""
-    if names is None:
-        chosen = [] if others else list(registry.SERVICES)
-    else:
-        chosen = [registry.known(name.strip()) for name in names.split(",") if name.strip()]
-    return [Candidate(name, partial(Local, name)) for name in dict.fromkeys(chosen)]
-
-
-def _remote(words: Sequence[str], settings: Settings) -> list[Candidate]:
-    """Raises `ConfigError`."""
-    found = []
-    for word in words:
-        name, separator, url = word.partition("=")
-        if not separator:
-            raise ConfigError(f"--url {word}: expected NAME=URL")
-        service = located(url, name, settings)
-        most = round(settings.max_reply_mb * 2**20)
-        timeout = service.timeout or settings.request_timeout
-        found.append(Candidate(f"{name} at {url}", partial(Remote, service, timeout, most)))
-    return found
 
 
 def _tell(rows: Sequence[Row], photos: int) -> None:
