@@ -17,8 +17,8 @@ Flags = NDArray[np.bool_]
 class Found:
     """Boxes with their scores, in an order that breaks ties.
 
-    `image` and `category`: places in the folder's lists; `score` in [0, 1]; `box`: rows of x, y, width, height
-    in pixels. All are of one length.
+    `image` and `category`: places in the folder's lists; `score` in [0, 1]; `box`: rows of x, y, width and
+    height in pixels. All are of one length.
     """
 
     image: Ints

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from windmill.evaluating.boxes.found import Flags, Floats, Found, Ints
 from windmill.evaluating.boxes.folder import Folder
+from windmill.evaluating.boxes.found import Flags, Floats, Found, Ints
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)  # IoUs from which a box is right
 RECALLS = np.linspace(0, 1, 101)
@@ -131,14 +131,12 @@ class Judge:
         if not len(points):
             return Point(0.0, 0.0, 0.0)
         best = int(np.argmax(points[:, 2]))
-        return Point(*map(float, points[best]), threshold=float(thresholds[best]))
+        return _point(points[best], thresholds[best])
 
     def point(self, matches: Matches) -> Point:
         """All boxes, whatever their score."""
         points, thresholds = self._points(matches)
-        return (
-            Point(*map(float, points[-1]), threshold=float(thresholds[-1])) if len(points) else Point(0, 0, 0)
-        )
+        return _point(points[-1], thresholds[-1]) if len(points) else Point(0.0, 0.0, 0.0)
 
     def _points(self, matches: Matches) -> tuple[Floats, Floats]:
         """Precision, recall and F1 of the boxes down to each score that occurs, best first; those scores."""
@@ -152,7 +150,7 @@ class Judge:
 
 
 def overlaps(a: Floats, b: Floats, crowd: Flags) -> Floats:
-    """IoU of boxes row by row (x, y, width, height); with a crowd the share of `a` that is in it, as COCO does.
+    """IoU of boxes (x, y, width, height) row by row; with a crowd the share of `a` that is in it, as in COCO.
 
     0 where they do not touch. The order of operations is that of COCO's `bbIou`: thresholds decide.
     """
@@ -161,7 +159,13 @@ def overlaps(a: Floats, b: Floats, crowd: Flags) -> Floats:
     common = np.maximum(width, 0) * np.maximum(height, 0)
     area = a[:, 2] * a[:, 3]
     union = np.where(crowd, area, area + b[:, 2] * b[:, 3] - common)
-    return np.divide(common, union, out=np.zeros_like(common), where=common > 0)
+    iou: Floats = np.divide(common, union, out=np.zeros_like(common), where=common > 0)
+    return iou
+
+
+def _point(figures: Floats, threshold: float) -> Point:
+    precision, recall, f1 = (float(one) for one in figures)
+    return Point(precision, recall, f1, float(threshold))
 
 
 def _places_in(group: Ints) -> Ints:
