@@ -51,6 +51,19 @@ class Folder:
     detectors: Mapping[str, Found]
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where to find a folder: what processes tell each other instead of all that is in it."""
+
+    path: Path
+    limit: int | None = None  # only the first so many images, by their number
+
+    @property
+    def folder(self) -> Folder:
+        """Raises `ConfigError`."""
+        return load(self.path, self.limit)
+
+
 @cache
 def load(path: Path, limit: int | None = None) -> Folder:
     """The first `limit` images by number, with all that is said of them; read once a process.

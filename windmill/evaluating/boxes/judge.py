@@ -126,27 +126,22 @@ class Judge:
         return Precision(float(means.mean()), float(means[0]), float(means[5]))
 
     def best_point(self, matches: Matches) -> Point:
-        """The threshold on the score with the best F1 at IoU 0.5, among all scores that occur."""
-        points, thresholds = self._points(matches)
-        if not len(points):
-            return Point(0.0, 0.0, 0.0)
-        best = int(np.argmax(points[:, 2]))
-        return _point(points[best], thresholds[best])
-
-    def point(self, matches: Matches) -> Point:
-        """All boxes, whatever their score."""
-        points, thresholds = self._points(matches)
-        return _point(points[-1], thresholds[-1]) if len(points) else Point(0.0, 0.0, 0.0)
-
-    def _points(self, matches: Matches) -> tuple[Floats, Floats]:
-        """Precision, recall and F1 of the boxes down to each score that occurs, best first; those scores."""
-        right = np.cumsum(matches.right[0])
-        told = np.cumsum(~matches.ignored[0])
+        """The best F1 that a threshold on the score gives, among all scores that occur."""
         last = np.flatnonzero(np.diff(matches.score, append=-1.0))  # of those with one score
-        hits, boxes, objects = right[last], told[last], self._objects.sum()
-        precision = hits / np.maximum(1, boxes)
-        f1 = 2 * hits / np.maximum(1, boxes + objects)
-        return np.stack([precision, hits / objects, f1], axis=1), matches.score[last]
+        if not len(last):
+            return Point(0.0, 0.0, 0.0)
+        right = np.cumsum(matches.right[0])[last]
+        told = np.cumsum(~matches.ignored[0])[last]
+        objects = self._objects.sum()
+        best = int(np.argmax(right / (told + objects)))
+        return _point(right[best], told[best], objects, matches.score[last[best]])
+
+    def point(self, matches: Matches, weights: Floats | None = None) -> Point:
+        """All boxes, whatever their score, with each image counted as often as `weights` says."""
+        often = np.ones(self._images) if weights is None else weights
+        times = often[matches.image]
+        right, told = times @ matches.right[0], times @ ~matches.ignored[0]
+        return _point(right, told, (self._objects @ often).sum(), matches.score.min(initial=1.0))
 
 
 def overlaps(a: Floats, b: Floats, crowd: Flags) -> Floats:
@@ -163,8 +158,10 @@ def overlaps(a: Floats, b: Floats, crowd: Flags) -> Floats:
     return iou
 
 
-def _point(figures: Floats, threshold: float) -> Point:
-    precision, recall, f1 = (float(one) for one in figures)
+def _point(right: float, told: float, objects: float, threshold: float) -> Point:
+    """0 where there is nothing to divide by."""
+    shares = right / max(1.0, told), right / max(1.0, objects), 2 * right / max(1.0, told + objects)
+    precision, recall, f1 = map(float, shares)
     return Point(precision, recall, f1, float(threshold))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from windmill.errors import ConfigError
-from windmill.evaluating.boxes.folder import Folder
+from windmill.evaluating.boxes.folder import Folder, Source
 from windmill.evaluating.boxes.found import Floats, Found, joined
 
 IOUS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75)  # that make two boxes one
@@ -39,13 +39,11 @@ class Rival:
 METHODS: Mapping[str, tuple[Rival, ...]] = {
     "nms": (Rival("NMS, weighted", "nms", True, skips=False),),
     "soft-nms": (Rival("soft NMS, weighted", "soft_nms", True, skips=False),),
-    "nmw": (
-        Rival("NMW", "non_maximum_weighted", False),
-        Rival("NMW, weighted", "non_maximum_weighted", True),
+    "nmw": tuple(
+        Rival(name, "non_maximum_weighted", "weighted" in name) for name in ("NMW", "NMW, weighted")
     ),
-    "wbf": (
-        Rival("WBF", "weighted_boxes_fusion", False),
-        Rival("WBF, weighted", "weighted_boxes_fusion", True),
+    "wbf": tuple(
+        Rival(name, "weighted_boxes_fusion", "weighted" in name) for name in ("WBF", "WBF, weighted")
     ),
 }
 
@@ -65,6 +63,20 @@ def version() -> str:
         return f"ensemble-boxes {metadata.version('ensemble-boxes')}"
     except metadata.PackageNotFoundError as exc:
         raise ConfigError("ensemble-boxes is missing: pip install 'windmill-images[eval]'") from exc
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One method at one setting; `weights`: one a detector."""
+
+    source: Source
+    detectors: tuple[str, ...]
+    rival: Rival
+    thresholds: Thresholds
+    weights: tuple[float, ...]
+
+    def run(self) -> Found:
+        return fused(self.source.folder, self.detectors, self.rival, self.thresholds, self.weights)
 
 
 def fused(
@@ -114,11 +126,12 @@ def _lists(parts: Sequence[Found], size: Floats) -> _Lists:
 
 def _corners(box: Floats, size: Floats) -> Floats:
     """Left, top, right, bottom from 0 to 1."""
-    return np.clip(np.c_[box[:, :2], box[:, :2] + box[:, 2:]] / np.tile(size, 2), 0, 1)
+    corners: Floats = np.c_[box[:, :2], box[:, :2] + box[:, 2:]] / np.tile(size, 2)
+    return corners.clip(0, 1)
 
 
 def _found(image: int, size: Floats, corners: Floats, scores: Floats, classes: Floats) -> Found:
     pixels = np.asarray(corners, dtype=np.float64).reshape(-1, 4) * np.tile(size, 2)
     box = np.c_[pixels[:, :2], pixels[:, 2:] - pixels[:, :2]]
-    classes = np.asarray(classes).astype(np.int64)
-    return Found(np.full(len(classes), image), classes, np.asarray(scores, dtype=np.float64), box)
+    places = np.full(len(box), image, dtype=np.int64)
+    return Found(places, np.asarray(classes, np.int64), np.asarray(scores, np.float64), box)
