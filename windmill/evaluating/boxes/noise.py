@@ -1,4 +1,4 @@
-"""How much of a difference is chance: the same comparison on images drawn again and again (paired bootstrap)."""
+"""How much of a difference is chance: the same on images drawn again and again (the paired bootstrap)."""
 
 from __future__ import annotations
 

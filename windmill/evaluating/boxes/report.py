@@ -53,9 +53,9 @@ class Plan:
         """Of all sets, for whoever tells how far it is."""
         trials = sum(len(rivals.IOUS) + (len(rivals.SKIPS) if one.skips else 0) for one in self.rivals)
         judged = len(self.rivals) + len(self.rules)
-        compared = 3 if self.rivals else 2
-        one = trials + self.folds * len(self.rules) + judged + compared
-        return one * len(self.sets) + len({name for names in self.sets.values() for name in names})
+        compared = sum(1 + bool(self.rivals) + (len(one) > 1) for one in self.sets.values())
+        names = {name for names in self.sets.values() for name in names}
+        return len(self.sets) * (trials + judged + self.folds * len(self.rules)) + compared + len(names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +150,12 @@ class _Comparison:
         ours = next(iter(outcomes.values()))
         rules, fused = self._rules(outcomes), self._rivals(singles)
         steps = stages(self.judge, ours, orders)
-        ahead = self._versus(rules[0].boxes, self._best_single(singles))
         best = sorted(fused, key=lambda one: one.row.precision.ap)[-1:]
+        mine, joins = rules[0].boxes, self._worst_step(ours, steps)
+        pairs = [(mine, self._best_single(singles)), *((mine, one.boxes) for one in best), *joins]
+        ahead, *others = self.crew.do(
+            [Versus(self.plan.source, *pair, self.plan.resamples) for pair in pairs]
+        )
         return Report(
             name=name,
             detectors=tuple(singles),
@@ -159,9 +163,9 @@ class _Comparison:
             rules=tuple(one.row for one in rules),
             alone=tuple(self._ap(ours.boxes[frozenset([one])].candidates) for one in self.members),
             ahead=ahead,
-            ahead_of_rival=tuple(self._versus(rules[0].boxes, one.boxes) for one in best),
+            ahead_of_rival=tuple(others[: len(best)]),
             stages=steps,
-            worst_step=self._worst_step(ours, steps),
+            worst_step=tuple(others[len(best) :]),
             orders=len(orders),
             unequal=ours.unequal,
         )
@@ -223,19 +227,15 @@ class _Comparison:
         stored = detectors[by_f1.name]
         return Both(detectors[by_ap.name], stored.where(stored.score >= by_f1.point.threshold))
 
-    def _worst_step(self, ours: Outcome, found: Sequence[Stage]) -> tuple[Differences, ...]:
-        by_ap, by_f1 = worst_of_all(found)
-        return tuple(
-            self._versus(
+    def _worst_step(self, ours: Outcome, found: Sequence[Stage]) -> list[tuple[Both, Both]]:
+        """After and before the steps that cost most."""
+        return [
+            (
                 Both(ours.boxes[ap.after].candidates, ours.boxes[f1.after].stored),
                 Both(ours.boxes[ap.before].candidates, ours.boxes[f1.before].stored),
             )
-            for ap, f1 in zip(by_ap, by_f1, strict=True)
-        )
-
-    def _versus(self, mine: Both, theirs: Both) -> Differences:
-        (told,) = self.crew.do([Versus(self.plan.source, mine, theirs, self.plan.resamples)])
-        return told
+            for ap, f1 in zip(*worst_of_all(found), strict=True)
+        ]
 
     def _ap(self, found: Found) -> float:
         return self.judge.precision(self.judge.match(found)).ap

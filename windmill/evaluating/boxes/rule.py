@@ -54,6 +54,9 @@ class Uncalibrated:
         return Merged(boxes, boxes)
 
 
+RULES: Mapping[str, Rule] = {"Windmill": Uncalibrated()}  # the first is the one that a user gets
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
     """A folder in the pipeline's words: each detector's reply to each image, and each image's objects."""
