@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from windmill import vocabularies
 from windmill.core.emoji import normalise
 from windmill.errors import ConfigError
 from windmill.evaluating.exam import Exam, Figure
 from windmill.evaluating.truth import Known
 from windmill.model import Detection
-from windmill.services import class_names, emoji
+from windmill.services import emoji
 
 _IOU = 0.5
 
@@ -39,7 +40,7 @@ def number(label: str, symbol: str) -> int | None:
 
 @cache
 def _numbers() -> tuple[Mapping[str, int], Mapping[str, int]]:
-    names = class_names.of("coco")
+    names = vocabularies.names("coco")
     by_emoji = {normalise(emoji.of(name, "coco")): n for n, name in enumerate(names)}
     return {name.casefold(): n for n, name in enumerate(names)}, by_emoji
 
@@ -62,7 +63,7 @@ def _truth(photos: Sequence[Known]) -> dict[str, Any]:
     ]
     if not annotations:
         raise ConfigError("photos.json: none of its objects has the name of a class of COCO")
-    categories = [{"id": n} for n in range(len(class_names.of("coco")))]
+    categories = [{"id": n} for n in range(len(vocabularies.names("coco")))]
     images = [{"id": n} for n in range(len(photos))]
     return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
 
