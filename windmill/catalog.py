@@ -20,6 +20,7 @@ UNKNOWN = "unknown"  # the vocabulary of whoever names none
 VOCABULARIES = (*vocabularies.OF_BOXES, UNKNOWN)
 
 _MOST_LABELS = 1000  # as many classes as a reply may have predictions; they travel with each result
+_LONGEST_LABEL = 400
 _LONGEST_NAME = 50  # characters: PostgreSQL listens to queues by name, and names end after 63
 _HOST = re.compile(r"(?!-)[A-Za-z0-9._-]{1,253}|(?=.*:.*:)[0-9a-fA-F:.]{2,45}")
 _ENDPOINT = re.compile(r"/[!-~]{0,500}")
@@ -277,9 +278,15 @@ def _bbox_format(value: object) -> str:
     return str(value)
 
 
+def _label(value: object) -> str:
+    if not _text(value).isprintable() or len(str(value)) > _LONGEST_LABEL:
+        raise ValueError(f"expected labels of printable characters, at most {_LONGEST_LABEL}")
+    return str(value)
+
+
 def _vocabulary(value: object) -> str | tuple[str, ...]:
     if isinstance(value, list) and 0 < len(value) <= _MOST_LABELS:
-        return tuple(_text(label) for label in value)
+        return tuple(_label(item) for item in value)
     if value not in VOCABULARIES:
         raise ValueError(
             f"expected one of {', '.join(VOCABULARIES)}, or a list of labels, at most {_MOST_LABELS}"

@@ -64,6 +64,7 @@ def result(image_id, service="yolov8", **fields):
         "data": CAT,
         "service_types": ("spatial",),
         "bbox_format": "xywh",
+        "vocabulary": "coco",
     }
     return Outcome(rows=(ResultRow(image_id=image_id, service=service, **(facts | fields)),))
 

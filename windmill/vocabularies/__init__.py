@@ -22,7 +22,7 @@ Vocabulary = Literal["coco", "imagenet", "objects365", "openimages"]
 
 OF_BOXES: tuple[Vocabulary, ...] = ("coco", "objects365", "openimages")  # what detectors speak
 
-_SEPARATORS = re.compile(r"[\s_()/&-]+")
+_SEPARATORS = re.compile(r"[\s_()&-]+")
 
 
 @cache
