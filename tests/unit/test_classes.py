@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from windmill import catalog, vocabularies
 from windmill.core import classes
@@ -133,3 +135,17 @@ def test_a_service_s_vocabulary_is_looked_up_once_and_not_for_each_reply():
 ])  # fmt: skip
 def test_what_the_services_of_the_contract_speak(name, vocabulary):
     assert catalog.facts(name).vocabulary == vocabulary
+
+
+@given(
+    st.text(max_size=9),
+    st.sampled_from(["", "🧑", "👩🏽‍🚒", "🍞", "🤖", "✈"]),
+    st.sampled_from((*catalog.VOCABULARIES, ("cat",))),
+)
+def test_whatever_is_said_has_one_class_whatever_its_case_and_its_variation_selector(
+    label, emoji, vocabulary
+):
+    meant = class_of(label, emoji, vocabulary)
+    assert bool(meant) == bool(label or normalise(emoji))
+    assert class_of(label, f"{emoji}\ufe0f", vocabulary) == meant
+    assert class_of(label.casefold(), emoji, vocabulary) == meant

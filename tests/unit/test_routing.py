@@ -24,7 +24,7 @@ def stages(dispatches):
 
 
 def said(service, text=""):
-    return ServiceReply(service=service.name, service_types=service.service_types, text=text)
+    return ServiceReply(service=service.name, service_types=service.service_types, knows=None, text=text)
 
 
 def snapshot(*replies, **facts):

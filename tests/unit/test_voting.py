@@ -18,6 +18,7 @@ def reply(service, *emojis, words=(), full=(), found=None, text="", seconds=0.5)
     spoken = ServiceReply(
         service=service,
         service_types=catalog.facts(service).service_types,
+        knows=None,
         detections=tuple(
             Detection(label=e, emoji=e, confidence=0.9, class_name=e, box=PLACE) for e in emojis
         ),

@@ -43,7 +43,7 @@ class ServiceReply:
 
     service: str
     service_types: tuple[str, ...]
-    knows: frozenset[str] | None = None
+    knows: frozenset[str] | None
     detections: tuple[Detection, ...] = ()
     full_image: tuple[Detection, ...] = ()
     mentions: tuple[Mention, ...] = ()
