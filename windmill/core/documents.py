@@ -17,6 +17,7 @@ def merged_box(box: MergedBox) -> str:
     return _dump(
         {
             "emoji": box.emoji,
+            "class": box.class_name,
             "label": box.label,
             "labels": box.labels,
             "bbox": asdict(box.box),
@@ -118,6 +119,7 @@ def _sourced(source: SourcedDetection) -> dict[str, Any]:
         "result_id": source.result_id,
         "label": detection.label,
         "emoji": detection.emoji,
+        "class": detection.class_name,
         "confidence": detection.confidence,
         "bbox": asdict(detection.box) if detection.box else None,
     }
@@ -131,6 +133,7 @@ def _read_sourced(data: Any) -> SourcedDetection:
             label=data["label"],
             emoji=data["emoji"],
             confidence=data["confidence"],
+            class_name=data["class"],
             box=Box(**data["bbox"]) if data["bbox"] else None,
         ),
     )
