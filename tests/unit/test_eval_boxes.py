@@ -5,7 +5,7 @@ import importlib
 import json
 import os
 import signal
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from importlib.util import find_spec
 from itertools import permutations
 
@@ -93,24 +93,31 @@ class Union:
         return None
 
     def merge(self, replies, learned):
-        boxes = sorted(
-            (own(one, seen) for one in replies for seen in one.reply.detections), key=lambda box: box.key
-        )
+        sources = [
+            SourcedDetection(service=one.reply.service, result_id=one.result_id, detection=seen)
+            for one in replies
+            for seen in one.reply.detections
+        ]
+        boxes = [merged(f"{one.service} {one.detection.box.x}", one) for one in sources]
+        boxes.sort(key=lambda box: box.key)
         return Merged(boxes, boxes)
 
 
-def own(stored, seen):
-    source = SourcedDetection(service=stored.reply.service, result_id=stored.result_id, detection=seen)
-    return merged(
-        f"{stored.reply.service} {seen.box.x}", seen.box.x, source, score=seen.confidence, label=seen.label
-    )
+def detection(x, label="person"):
+    box = Box(x=x, y=0, width=10, height=10)
+    return Detection(label=label, emoji="", confidence=0.5, class_name=label, box=box)
 
 
-def merged(key, x, *sources, score=0.5, label="person"):
+def merged(key, source):
+    seen = source.detection
     return MergedBox(
-        key=key, emoji="", label=label, labels=(label,), box=Box(x=x, y=0, width=10, height=10), score=score,
-        avg_confidence=score, detections=sources,
+        key=key, emoji="", label=seen.label, labels=(seen.label,), box=seen.box, score=seen.confidence,
+        avg_confidence=seen.confidence, detections=(source,),
     )  # fmt: skip
+
+
+def old(key, x):
+    return merged(key, SourcedDetection(service="old", result_id=1, detection=detection(x)))
 
 
 def precision(path, name):
@@ -291,27 +298,28 @@ def test_all_orders_of_three_and_a_fair_sample_of_more():
     assert all([order[n] for order in many].count(name) == 2 for n in range(6) for name in "abcdef")
 
 
-def reply(*boxes, label="person"):
-    found = tuple(
-        Detection(label=label, emoji="", confidence=0.5, box=Box(x=x, y=0, width=10, height=10))
-        for x in boxes
-    )
-    return ServiceReply(service="new", service_types=("spatial",), detections=found)
+def reply(*detections):
+    return ServiceReply(service="new", service_types=("spatial",), knows=None, detections=detections)
 
 
 def test_what_a_reply_does_to_boxes_is_counted():
     """Of five boxes: one stays, one goes with the reply's box beside it, and of three that the reply does
     not mention one stays, one is outvoted, and one has another key for the same detection. One is new."""
-    source = SourcedDetection(service="old", result_id=1, detection=reply(80).detections[0])
-    before = [merged("a", 0), merged("b", 20), merged("c", 40), merged("d", 60), merged("e", 80, source)]
-    after = [merged("a", 0), merged("c", 40), merged("f", 81, source), merged("g", 22)]
-    assert arrivals.compared(before, after, reply(0, 22)) == Kept(
+    before = [old("a", 0), old("b", 20), old("c", 40), old("d", 60), old("e", 80)]
+    moved = replace(old("f", 80), box=detection(81).box)
+    after = [old("a", 0), old("c", 40), moved, old("g", 22)]
+    assert arrivals.compared(before, after, reply(detection(0), detection(22))) == Kept(
         moments=1, before=5, kept=2, crops=2, fresh=2, silent=3, outvoted=1, moved=1
     )
 
 
 def test_a_box_of_another_class_says_nothing():
-    assert arrivals.compared([merged("a", 0)], [merged("a", 0)], reply(0, label="dog")).silent == 1
+    assert arrivals.compared([old("a", 0)], [old("a", 0)], reply(detection(0, "dog"))).silent == 1
+
+
+def test_a_detector_knows_the_classes_that_it_names_anywhere(three):
+    assert load(three, 4).knows == {"good": {"person"}, "half": {"person"}, "blind": {"dog"}}
+    assert rule.shown(Source(three, 4)).replies["blind"][3].reply.knows == {"dog"}
 
 
 def compare(path, processes=1, sets=None, methods=(), **more):

@@ -89,12 +89,12 @@ def compared(before: Sequence[MergedBox], after: Sequence[MergedBox], reply: Ser
 
 def _crop(merged: MergedBox) -> tuple[str, float, float, float, float]:
     box = merged.box
-    return merged.emoji or merged.label, box.x, box.y, box.width, box.height
+    return merged.class_name, box.x, box.y, box.width, box.height
 
 
 def _about(reply: ServiceReply, merged: MergedBox) -> bool:
     return any(
-        one.box is not None and one.label in merged.labels and iou(one.box, merged.box) > NEAR
+        one.box is not None and one.class_name == merged.class_name and iou(one.box, merged.box) > NEAR
         for one in reply.detections
     )
 

@@ -130,5 +130,5 @@ class _Gathered:
 
     def _line(self, image: int, merged: MergedBox) -> Line:
         box = merged.box
-        category = self._categories[merged.label]
+        category = self._categories[merged.class_name]
         return image, category, merged.score, box.x, box.y, box.width, box.height

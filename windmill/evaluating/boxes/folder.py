@@ -41,7 +41,11 @@ class Category:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """What a folder holds. `truth` has a score of 1 everywhere; `crowd` marks boxes around many objects."""
+    """What a folder holds. `truth` has a score of 1 everywhere; `crowd` marks boxes around many objects.
+
+    `knows`: the names of the categories that a detector uses anywhere in its file. Nothing else tells which
+    it was made for, and of others its silence says nothing.
+    """
 
     name: str
     pictures: tuple[Picture, ...]
@@ -49,6 +53,7 @@ class Folder:
     truth: Found
     crowd: Flags
     detectors: Mapping[str, Found]
+    knows: Mapping[str, frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +85,15 @@ def load(path: Path, limit: int | None = None) -> Folder:
     kept = pictures[:limit]
     places = {one.id: n for n, one in enumerate(pictures)}
     numbers = {one.id: n for n, one in enumerate(categories)}
-    detectors = {
-        name: _first(_lines(file, _read(file), places, numbers, scored=True), len(kept))
+    lines = {
+        name: _lines(file, _read(file), places, numbers, scored=True)
         for name, file in files.items()
         if name != TRUTH
     }
+    detectors = {name: _first(one, len(kept)) for name, one in lines.items()}
+    knows = {name: frozenset(categories[line[1]].name for line in one) for name, one in lines.items()}
     inside = truth.image < len(kept)
-    return Folder(path.resolve().name, kept, categories, truth.where(inside), crowd[inside], detectors)
+    return Folder(path.resolve().name, kept, categories, truth.where(inside), crowd[inside], detectors, knows)
 
 
 def _files(path: Path) -> dict[str, Path]:

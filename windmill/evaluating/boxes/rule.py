@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,11 +9,9 @@ from functools import cache
 from typing import Any, Protocol
 
 from windmill.core import merging
-from windmill.core.emoji import normalise
-from windmill.evaluating.boxes.folder import Category, Source
+from windmill.evaluating.boxes.folder import Source
 from windmill.evaluating.boxes.found import Found
 from windmill.model import Box, Detection, MergedBox, ServiceReply, StoredReply
-from windmill.services import class_names, emoji
 
 _THEN = datetime(2000, 1, 1, tzinfo=UTC)  # when replies came is no part of a merge
 
@@ -63,43 +60,37 @@ class Shown:
 
     replies: Mapping[str, Sequence[StoredReply]]
     truth: Sequence[tuple[Detection, ...]]
-    categories: Mapping[str, int]  # place of a category, by the label that detections of it bear
+    categories: Mapping[str, int]  # place of a category, by the class of its detections
 
 
 @cache
 def shown(source: Source) -> Shown:
     """Made once a process. A detector answers about every image, if only that there is nothing."""
     folder = source.folder
-    words = list(zip([one.name for one in folder.categories], _emoji(folder.categories), strict=True))
+    names = [one.name for one in folder.categories]
     images = len(folder.pictures)
     replies = {
-        name: [_reply(name, n, seen) for seen in _detections(found, words, images)]
+        name: [_reply(name, n, folder.knows[name], seen) for seen in _detections(found, names, images)]
         for n, (name, found) in enumerate(sorted(folder.detectors.items()), 1)
     }
-    objects = _detections(folder.truth.where(~folder.crowd), words, images)
-    return Shown(replies, objects, {name: n for n, (name, _) in enumerate(words)})
+    objects = _detections(folder.truth.where(~folder.crowd), names, images)
+    return Shown(replies, objects, {name: n for n, name in enumerate(names)})
 
 
-def _emoji(categories: Sequence[Category]) -> list[str]:
-    """Those that services would give; none that two categories share, or merging would take them for one."""
-    coco = set(class_names.of("coco"))
-    found = [emoji.of(one.name, "coco" if one.name in coco else None) for one in categories]
-    shared = Counter(normalise(one) for one in found)
-    return [one if shared[normalise(one)] == 1 else "" for one in found]
-
-
-def _detections(found: Found, words: Sequence[tuple[str, str]], images: int) -> list[tuple[Detection, ...]]:
+def _detections(found: Found, names: Sequence[str], images: int) -> list[tuple[Detection, ...]]:
+    """By image. The classes are the folder's own: all its detectors speak one vocabulary."""
     gathered: list[list[Detection]] = [[] for _ in range(images)]
     rows = zip(
         found.image.tolist(), found.category.tolist(), found.score.tolist(), found.box.tolist(), strict=True
     )
     for image, category, score, (x, y, width, height) in rows:
-        label, symbol = words[category]
-        box = Box(x=x, y=y, width=width, height=height)
-        gathered[image].append(Detection(label=label, emoji=symbol, confidence=score, box=box))
+        name, box = names[category], Box(x=x, y=y, width=width, height=height)
+        gathered[image].append(Detection(label=name, emoji="", confidence=score, class_name=name, box=box))
     return [tuple(one) for one in gathered]
 
 
-def _reply(name: str, number: int, seen: tuple[Detection, ...]) -> StoredReply:
-    reply = ServiceReply(service=name, service_types=("spatial",), detections=seen, found=len(seen))
+def _reply(name: str, number: int, knows: frozenset[str], seen: tuple[Detection, ...]) -> StoredReply:
+    reply = ServiceReply(
+        service=name, service_types=("spatial",), knows=knows, detections=seen, found=len(seen)
+    )
     return StoredReply(result_id=number, created=_THEN, reply=reply)
