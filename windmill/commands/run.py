@@ -90,7 +90,7 @@ def pipeline(folder: str, args: argparse.Namespace, settings: Settings) -> int:
     if not all(words):
         raise ConfigError("--find: which words?")
     console = Console(stderr=args.json)
-    settings = replace(settings, enable_monitoring=False, queue_host="")
+    settings = replace(settings, enable_monitoring=False)
     with Children() as children, embedded(args.data, settings, children) as own:
         place = Place(data_home(args.data), own, children, console, lineup.entries(_weights_here()))
         bad = place.admit(folder, args.group)
