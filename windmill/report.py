@@ -115,8 +115,12 @@ def _card(one: Findings, picture: str | None) -> str:
 
 def picture_name(one: Findings) -> str:
     """The file name of an annotated picture: one that neither a link nor a file system reads otherwise."""
-    stem = re.sub(r"[^\w.-]+", "_", PurePath(one.filename).stem)[:_STEM].lstrip(".-")
-    return f"{stem}-{one.image_id}.jpg"
+    return f"{picture_stem(one.filename)}-{one.image_id}.jpg"
+
+
+def picture_stem(filename: str) -> str:
+    """What such a name begins with, of a photo's name."""
+    return re.sub(r"[^\w.-]+", "_", PurePath(filename).stem)[:_STEM].lstrip(".-")
 
 
 def _swatch(code: str) -> str:
