@@ -20,7 +20,7 @@ from windmill.model import Box, Image
 from windmill.scenes import Colour, Entry, Outline, Scene
 
 _LONGEST, _SHORTEST = 1600, 960  # pixels of a picture's longer side; smaller photos are enlarged to be read
-_CROWD = 15  # labels from which on they are written smaller
+_CROWDS = (15, 50)  # labels beyond which each says less, in smaller letters: no photo is hidden under words
 _FACE: Colour = (255, 214, 10)
 _HALO = (0, 0, 0, 150)  # around what is drawn, so that it is seen on a ground of its own colour
 _PAPER, _INK = (24, 24, 27), (240, 240, 240)  # of the legend
@@ -79,12 +79,12 @@ class _Brush:
         self._draw = ImageDraw.Draw(picture, "RGBA")
         self._size, self._origin, self._scale = picture.size, origin, scale
         middle = math.sqrt(picture.width * picture.height)
-        self._stroke = max(2, round(middle / 280))
+        self._stroke = max(3, round(middle / 220))
         self.text = min(34.0, max(14.0, middle / 40))  # height of letters, in pixels
 
     def outline(self, outline: Outline) -> None:
         corners = self._corners(outline.box)
-        stroke = max(2, self._stroke // 2) if outline.thin else self._stroke
+        stroke = max(2, round(self._stroke / 2)) if outline.thin else self._stroke
         self._draw.rectangle(_grown(corners, 1), outline=_HALO, width=stroke + 2)
         self._draw.rectangle(corners, outline=outline.colour, width=stroke)
 
@@ -95,10 +95,14 @@ class _Brush:
 
     def label(self, outlines: list[Outline]) -> None:
         """Every label on a ground of its box's colour; the first ones choose where."""
-        height = self.text * (0.75 if len(outlines) > _CROWD else 1.0)
+        crowded = sum(len(outlines) > many for many in _CROWDS)
+        height = self.text * (0.75 if crowded else 1.0)
         pad = max(2, round(height / 5))
         corners = [self._corners(outline.box) for outline in outlines]
-        texts = [[_Text(caption, height) for caption in outline.captions] for outline in outlines]
+        texts = [
+            [_Text(caption, height) for caption in outline.captions[crowded:] or outline.captions[-1:]]
+            for outline in outlines
+        ]
         sizes = [[(one.width + 2 * pad, one.height + pad) for one in some] for some in texts]
         places = place(corners, sizes, self._size)
         for outline, some, sized, at in reversed(list(zip(outlines, texts, sizes, places, strict=True))):

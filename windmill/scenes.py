@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import colorsys
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 from windmill.explaining import Account
 from windmill.findings import Findings, FoundBox
@@ -17,10 +17,10 @@ Colour = tuple[int, int, int]
 _LONGEST_LABEL = 40  # characters
 _WHITE: Colour = (255, 255, 255)
 _QUIET: Colour = (150, 150, 150)
-# Told apart on photos and by those who see few colours: Okabe and Ito 2008, "Color Universal Design".
-_APART: Sequence[Colour] = (
-    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66),
-    (213, 94, 0), (204, 121, 167), (0, 114, 178),
+# Strong enough to be seen on photos, each told apart from those next to it.
+_COLOURS: Sequence[Colour] = (
+    (255, 165, 30), (70, 190, 255), (60, 215, 115), (255, 95, 75), (190, 130, 255), (255, 225, 60),
+    (0, 205, 200), (255, 125, 200), (160, 220, 50), (120, 150, 255), (225, 140, 90), (255, 70, 130),
 )  # fmt: skip
 _AROUND = 0.6  # of a box's longer side: what is shown on each side of it
 _WORTH_IT = 0.6  # share of the photo from which on a part of it is no better than the whole
@@ -75,10 +75,12 @@ def of_boxes(boxes: Sequence[MergedBox], faces: Sequence[Box]) -> Scene:
 
 def of_detections(service: str, detections: Sequence[Detection]) -> Scene:
     """What one detector said by itself."""
+    seen = sorted((one for one in detections if one.box), key=lambda one: -one.confidence)
+    colours = _colours([one.label or one.emoji for one in seen])
     outlines = tuple(
-        _labelled(seen.box, seen.label or seen.emoji, f" {seen.confidence:.2f}")
-        for seen in sorted(detections, key=lambda one: -one.confidence)
-        if seen.box
+        _labelled(one.box, one.label or one.emoji, f" {one.confidence:.2f}", colours)
+        for one in seen
+        if one.box
     )
     boxes = f"{len(outlines)} box" + "es" * (len(outlines) != 1)
     return Scene(outlines=outlines, legend=(Entry(_QUIET, f"{service}: {boxes}, before merging"),))
@@ -86,7 +88,7 @@ def of_detections(service: str, detections: Sequence[Detection]) -> Scene:
 
 def of_account(one: Account, size: tuple[int, int]) -> Scene:
     """One merged box and each detector's own, on a photo of `size` pixels, or on the part around them."""
-    colours = dict(zip(sorted(vote.service for vote in one.votes), _cycle(len(one.votes)), strict=True))
+    colours = dict(zip(sorted(vote.service for vote in one.votes), cycle(_COLOURS), strict=False))
     own = tuple(
         Outline(box=vote.detection.box, colour=colours[vote.service], thin=True)
         for vote in one.votes
@@ -108,20 +110,19 @@ def of_account(one: Account, size: tuple[int, int]) -> Scene:
 
 
 def _of_boxes(boxes: Sequence[FoundBox], faces: Sequence[Box]) -> Scene:
-    outlines = []
+    outlines, colours = [], _colours([found.label for found in boxes])
     for number, found in enumerate(boxes, 1):
         agreed = f"{found.detection_count} agree" if found.detection_count > 1 else "1 alone"
-        name, rest = line(found.label, _LONGEST_LABEL), f" {found.score:.2f} · {agreed}"
-        outlines.append(_labelled(found.box, name, rest, str(number)))
+        outlines.append(
+            _labelled(found.box, found.label, f" {found.score:.2f} · {agreed}", colours, str(number))
+        )
     return Scene(outlines=tuple(outlines), faces=tuple(faces))
 
 
-def _labelled(box: Box, label: str, rest: str, number: str = "") -> Outline:
+def _labelled(box: Box, label: str, rest: str, colours: Mapping[str, Colour], number: str = "") -> Outline:
     name = line(label, _LONGEST_LABEL)
-    captions = [f"{number} {name}{rest}", f"{number} {name}", number]
-    return Outline(
-        box=box, colour=_colour(label), captions=tuple(text.strip() for text in captions if text.strip())
-    )
+    captions = (f"{number} {name}{rest}", f"{number} {name}", number or "•")
+    return Outline(box=box, colour=colours[label], captions=tuple(text.strip() for text in captions))
 
 
 def _said(vote: BoxVote) -> str:
@@ -147,12 +148,13 @@ def _view(boxes: Sequence[Box], size: tuple[int, int]) -> tuple[Box, ...]:
     return (Box(x=left, y=top, width=right - left, height=bottom - top),)
 
 
-def _cycle(count: int) -> list[Colour]:
-    return [_APART[n % len(_APART)] for n in range(count)]
-
-
-def _colour(label: str) -> Colour:
-    """A strong colour that is always the same for a label."""
-    hue = int.from_bytes(hashlib.sha256(label.encode()).digest()[:2]) / 65536
-    red, green, blue = colorsys.hsv_to_rgb(hue, 0.85, 0.9)
-    return round(255 * red), round(255 * green), round(255 * blue)
+def _colours(labels: Sequence[str]) -> Mapping[str, Colour]:
+    """A colour for each label: the same in all photos, unless two labels of this one would share it."""
+    chosen: dict[str, int] = {}
+    for label in dict.fromkeys(labels):
+        wanted = hashlib.sha256(label.encode()).digest()[0]
+        free = (wanted + step for step in range(len(_COLOURS)))
+        taken = set(chosen.values())
+        places = [place % len(_COLOURS) for place in free]
+        chosen[label] = next((place for place in places if place not in taken), places[0])
+    return {label: _COLOURS[place] for label, place in chosen.items()}

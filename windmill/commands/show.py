@@ -69,11 +69,12 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 def _target(args: argparse.Namespace, case: Case) -> Path:
     """Where the picture goes. Raises `ConfigError` for the photo itself and for no picture's name."""
     what = f"box-{args.box}" if args.box is not None else args.service or "boxes"
-    target: Path = args.out or Path(f"{report.picture_stem(case.history.filename)}-{what}.jpg")
+    name = "-".join(map(report.picture_stem, (case.history.filename, what)))
+    target: Path = args.out or Path(f"{name}.jpg")
     if target.suffix.lower() not in _FORMATS:
         raise ConfigError(f"--out {target}: a picture's name ends in {', '.join(_FORMATS)}")
-    path = case.history.path
-    if path and target.resolve() == Path(path).resolve():
+    photo = Path(case.history.path or "")
+    if target.exists() and photo.exists() and target.samefile(photo):
         raise ConfigError(f"--out {target}: that is the photo itself; name another file")
     return target
 
