@@ -42,19 +42,14 @@ def sums(one: Account) -> Sequence[str]:
     return score_sum(one), corners_mean(one)
 
 
-def listing(numbered: Sequence[MergedBox], image_id: int) -> Sequence[str]:
-    """The boxes shortly, and how to ask for more."""
-    if not numbered:
-        return ("no boxes", f"windmill why {image_id} --near X,Y says what was seen at a point")
+def listing(numbered: Sequence[MergedBox]) -> str:
+    """An image's boxes in one line."""
     some = [
         f"{number} {_name(box)} {box.score:.2f} ×{box.detection_count}"
         for number, box in enumerate(numbered[:_LISTED], 1)
     ]
     more = [f"and {len(numbered) - _LISTED} more"] if len(numbered) > _LISTED else []
-    return (
-        f"boxes: {', '.join([*some, *more])}",
-        f"windmill why {image_id} --box N says why one stands, windmill show {image_id} draws them",
-    )
+    return f"boxes: {', '.join([*some, *more]) or 'none'}"
 
 
 def boxes(numbered: Sequence[MergedBox]) -> list[Mapping[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,14 @@ def database(args: argparse.Namespace, settings: Settings) -> Iterator[Settings]
 def image_id(name: str, histories: Histories) -> int:
     """The number of the image that is called `name`. Raises `ConfigError`."""
     return _only(name, histories.find(name) or histories.find(str(Path(name).absolute())))
+
+
+def further(args: argparse.Namespace, number: int, count: int, draws: str) -> str:
+    """What to ask next about an image with `count` boxes, as it is typed."""
+    where = f"{number} --data {shlex.quote(str(args.data))}" if args.data else str(number)
+    if not count:
+        return f"windmill why {where} --near X,Y says what was seen at a point"
+    return f"windmill why {where} --box N says why one stands; windmill show {where}{draws}"
 
 
 def _only(name: str, found: Sequence[int]) -> int:

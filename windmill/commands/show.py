@@ -137,6 +137,6 @@ def _tell(args: argparse.Namespace, case: Case, target: Path) -> None:
         }
         sys.stdout.write(document(told) + "\n")
         return
-    for said in accounts.listing(numbered, case.history.image_id):
+    next_time = one_image.further(args, case.history.image_id, len(numbered), " --box N draws it from near")
+    for said in (accounts.listing(numbered), next_time, f"picture: {target}"):
         sys.stdout.write(line(said) + "\n")
-    sys.stdout.write(f"picture: {line(target)}\n")

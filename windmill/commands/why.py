@@ -66,7 +66,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             x, y = args.near
             _explain(explaining.near(case, x, y, catalog), case, args)
             return 0
-        return _tell(case, catalog, own, as_json=args.json)
+        return _tell(case, catalog, own, args)
 
 
 def _point(text: str) -> tuple[float, float]:
@@ -99,11 +99,11 @@ def _print_accounts(found: Sequence[Account], case: Case) -> None:
         console.print("none of the detectors that have answered saw anything there")
 
 
-def _tell(case: Case, catalog: Catalog, settings: Settings, *, as_json: bool) -> int:
+def _tell(case: Case, catalog: Catalog, settings: Settings, args: argparse.Namespace) -> int:
     history = case.history
     story = steps(history, catalog, _queues(settings, catalog, history))
     numbered = explaining.boxes(case.snapshot)
-    if as_json:
+    if args.json:
         told = {
             "image": _image(history),
             "steps": [{**asdict(step), "when": _iso(step.when)} for step in story],
@@ -112,7 +112,8 @@ def _tell(case: Case, catalog: Catalog, settings: Settings, *, as_json: bool) ->
         sys.stdout.write(document(told) + "\n")
     else:
         _print(history, story)
-        for said in accounts.listing(numbered, history.image_id):
+        next_time = one_image.further(args, history.image_id, len(numbered), " draws them")
+        for said in (accounts.listing(numbered), next_time):
             Console().print(plain(said), soft_wrap=True)
     unsettled = any(step.waits and step.state != "never asked" for step in story)
     return 1 if unsettled or not history.asked else 0
