@@ -13,7 +13,7 @@ from windmill.explaining import Account, corners_mean, score_sum, verdict
 from windmill.model import Box, BoxVote, MergedBox
 from windmill.progress import plain
 
-NOTHING = "looked and saw nothing here"
+NOTHING = "nothing here"
 _LISTED = 30  # boxes of an image
 _LONGEST_LABEL = 60  # characters
 
@@ -28,13 +28,16 @@ def heading(one: Account, count: int) -> Sequence[str]:
 
 
 def table(one: Account) -> Table:
-    """A row for each detector: what it said, and what that weighs."""
-    made = Table("service", "what it saw", "confidence", "its box", "IoU", "weight", "of the place")
+    """A row for each detector that has a vote: what it said, what that weighs, and its share in the place."""
+    made = Table("looked", "saw", "sure", "its box", "IoU", "weight", "share")
     for vote in one.votes:
         made.add_row(*map(plain, _cells(vote)))
-    for service, why in one.others.items():
-        made.add_row(*map(plain, (service, why, "", "", "", "", "")))
     return made
+
+
+def others(one: Account) -> Sequence[str]:
+    """A line for each detector that has no vote, and why."""
+    return [f"no vote: {service} {why}" for service, why in one.others.items()]
 
 
 def sums(one: Account) -> Sequence[str]:

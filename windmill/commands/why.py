@@ -93,7 +93,7 @@ def _print_accounts(found: Sequence[Account], case: Case) -> None:
         for said in accounts.heading(one, len(case.snapshot.boxes)):
             console.print(plain(said), soft_wrap=True)
         console.print(accounts.table(one))
-        for said in accounts.sums(one):
+        for said in (*accounts.others(one), *accounts.sums(one)):
             console.print(plain(said), soft_wrap=True)
     if not found:
         console.print("none of the detectors that have answered saw anything there")
