@@ -95,17 +95,17 @@ def of_account(one: Account, size: tuple[int, int]) -> Scene:
         if vote.detection and vote.detection.box
     )
     name = line(one.box.label or one.box.emoji, _LONGEST_LABEL)
-    agreed = f"{one.box.detection_count} of the {len(one.votes)} that looked"
-    title = f"{one.number} {name} {one.box.score:.4f} = what {agreed} agree on"
+    seen_by = f"seen by {one.box.detection_count} of the {len(one.votes)} that looked"
+    title = f"{one.number} {name} {one.box.score:.4f}, {seen_by}"
     merged = Outline(box=one.box.box, colour=_WHITE, captions=(f"{one.number} {name}", str(one.number)))
     votes = tuple(
         Entry(colours[vote.service] if vote.detection else _QUIET, _said(vote)) for vote in one.votes
     )
     others = tuple(Entry(_QUIET, f"{service} {why}") for service, why in one.others.items())
     return Scene(
-        outlines=(merged, *own),
+        outlines=(*own, merged),
         legend=(Entry(_WHITE, title), *votes, *others),
-        view=_view([outline.box for outline in (merged, *own)], size),
+        view=_view([outline.box for outline in (*own, merged)], size),
     )
 
 

@@ -114,21 +114,18 @@ def test_one_box_and_one_service_have_pictures_of_their_own(call, tmp_path):
         assert seen.format == "PNG"
 
 
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
+def test_a_mistake_is_named_and_nothing_is_written(call, photo, tmp_path):
+    before = photo.read_bytes()
+    for words, told in (
         (("--box", "3"), "there is no box 3; its boxes are 1 to 2"),
         (("--service", "blip"), "has not answered about this image; who has: rtdetr, yolov8"),
         (("--out", "seen.txt"), "a picture's name ends in"),
         (("--out", "nowhere/seen.jpg"), "cannot write it: No such file or directory"),
         (("--out", "../photo.jpg"), "that is the photo itself"),
         (("--data", "nowhere"), "no data of `windmill run`"),
-    ],
-)
-def test_a_mistake_is_named_and_nothing_is_written(call, photo, tmp_path, words, told):
-    before = photo.read_bytes()
-    with pytest.raises(ConfigError, match=told):
-        call(show, "photo.jpg", *words)
+    ):
+        with pytest.raises(ConfigError, match=told):
+            call(show, "photo.jpg", *words)
     assert list((tmp_path / "elsewhere").iterdir()) == []
     assert photo.read_bytes() == before
 

@@ -94,7 +94,7 @@ def test_an_outline_is_seen_on_every_ground(ground):
 def test_one_box_is_shown_from_near_with_each_detector_s_own():
     one = explaining.account(case(CAT), 1, SERVICES)
     scene = scenes.of_account(one, (3000, 2000))
-    merged, yolo, rtdetr = scene.outlines
+    yolo, rtdetr, merged = scene.outlines
     assert (merged.box, yolo.box, rtdetr.box) == (
         box(14, 10, 100, 100),
         box(10, 10, 100, 100),
@@ -114,7 +114,7 @@ def test_the_legend_says_of_every_detector_what_it_said():
     one = explaining.account(case(CAT), 1, SERVICES)
     texts = [entry.text for entry in scenes.of_account(one, (300, 200)).legend]
     assert texts == [
-        "1 cat 0.5000 = what 2 of the 3 that looked agree on",
+        "1 cat 0.5000, seen by 2 of the 3 that looked",
         "yolov8 saw cat 0.90: IoU 0.92, weight +0.30",
         "rtdetr saw kitten 0.60: IoU 0.89, weight +0.20",
         "detectron2 looked and saw nothing here: weight +0.00",

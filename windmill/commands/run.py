@@ -238,8 +238,9 @@ class Place:
             self._say(f"bad file: {line(told)}")
         self._say(f"\npictures  {page}\ndata      {self.home} (PostgreSQL)")
         richest = max(found, key=lambda one: len(one.boxes))
-        asked = f"{richest.image_id} --data {shlex.quote(str(self.home))}"
-        self._say(f"a box     windmill show {asked}    windmill why {asked} --box 1")
+        if richest.boxes:
+            asked = f"{richest.image_id} --data {shlex.quote(str(self.home))}"
+            self._say(f"a box     windmill show {asked}    windmill why {asked} --box 1")
         self._say("again     the same command does only what is new; --keep leaves the database up")
 
     def _say(self, text: str) -> None:
