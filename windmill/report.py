@@ -88,7 +88,7 @@ def page(findings: Sequence[Findings], pictures: Mapping[int, str]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{_STYLE}</style><h1>What Windmill found</h1>"
         f"<p class=quiet>{plain.markup(summary(findings))}. "
-        "Boxes: merged from all detectors, with their score and how many agree. Circles: faces.</p>"
+        "Boxes: merged from all detectors, with their number, score and how many agree. Circles: faces.</p>"
         f"<main>{cards}</main></html>\n"
     )
 
