@@ -57,24 +57,46 @@ def embedded(data: Path, settings: Settings, children: Children) -> Iterator[Set
         password = _password(home)
         if not (home / "db" / "PG_VERSION").is_file():
             _make(home, binaries, password)
-        own = replace(
-            settings,
-            broker="postgres",
-            db_host="127.0.0.1",
-            db_port=_free_port(),
-            db_name=_DATABASE,
-            db_user=_DATABASE,
-            db_password=password,
-            db_sslmode="disable",
-            db_sslrootcert="",
-            db_sslcert="",
-            db_sslkey="",
-        )
+        own = _reaching(settings, _free_port(), password)
         children.start("postgres", _server(home, binaries, own.db_port), env={}, log=home / "postgres.log")
         _await(own, children)
         schema.apply(own)
         yield own
         children.stop("postgres")
+
+
+@contextmanager
+def existing(data: Path, settings: Settings, children: Children) -> Iterator[Settings]:
+    """As `embedded`, to read what an earlier command left; what one has up at this moment is shared.
+
+    Raises `ConfigError` where there is no such data.
+    """
+    home = data_home(data)
+    if not (home / "db" / "PG_VERSION").is_file():
+        raise ConfigError(f"{data}: no data of `windmill run` or `windmill demo` is here")
+    own = replace(settings, service_config=home / "service_config.json", enable_monitoring=False)
+    if _at_work(home):
+        yield _reaching(own, _port(home), _password(home))
+    else:
+        with embedded(data, own, children) as running:
+            yield running
+
+
+def _reaching(settings: Settings, port: int, password: str) -> Settings:
+    return replace(
+        settings,
+        broker="postgres",
+        queue_host="",
+        db_host="127.0.0.1",
+        db_port=port,
+        db_name=_DATABASE,
+        db_user=_DATABASE,
+        db_password=password,
+        db_sslmode="disable",
+        db_sslrootcert="",
+        db_sslcert="",
+        db_sslkey="",
+    )
 
 
 def data_home(data: Path) -> Path:
@@ -101,6 +123,25 @@ def _alone(home: Path) -> Iterator[None]:
             ) from exc
         _end_orphan(home)
         yield
+
+
+def _at_work(home: Path) -> bool:
+    """Whether another command has the data."""
+    with (home / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+def _port(home: Path) -> int:
+    """Where the server listens that another command has up: the fourth line of what PostgreSQL notes."""
+    pid_file = home / "db" / "postmaster.pid"
+    try:
+        return int(pid_file.read_text("utf-8").split("\n")[3])
+    except (FileNotFoundError, IndexError, ValueError) as exc:
+        raise ConfigError(f"{home}: another windmill is just starting or ending here; try again") from exc
 
 
 def _end_orphan(home: Path) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from windmill.dead import Dead, DeadGroup, Matching
+from windmill.explaining import Case
 from windmill.findings import Findings, Progress
 from windmill.history import History
 from windmill.model import (
@@ -253,6 +254,10 @@ class Histories(Protocol):
 
     def of(self, image_id: int) -> History:
         """All that is known of one image. Raises `ConfigError` when there is no such image."""
+        ...
+
+    def case(self, image_id: int) -> Case:
+        """The same with the image's replies and boxes, all of one moment. Raises as `of` does."""
         ...
 
 

@@ -88,7 +88,7 @@ def page(findings: Sequence[Findings], pictures: Mapping[int, str]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{_STYLE}</style><h1>What Windmill found</h1>"
         f"<p class=quiet>{plain.markup(summary(findings))}. "
-        "Boxes: merged from all detectors, with their score and how many agree. Circles: faces.</p>"
+        "Boxes: merged from all detectors, with their number, score and how many agree. Circles: faces.</p>"
         f"<main>{cards}</main></html>\n"
     )
 
@@ -115,8 +115,12 @@ def _card(one: Findings, picture: str | None) -> str:
 
 def picture_name(one: Findings) -> str:
     """The file name of an annotated picture: one that neither a link nor a file system reads otherwise."""
-    stem = re.sub(r"[^\w.-]+", "_", PurePath(one.filename).stem)[:_STEM].lstrip(".-")
-    return f"{stem}-{one.image_id}.jpg"
+    return f"{picture_stem(one.filename)}-{one.image_id}.jpg"
+
+
+def picture_stem(filename: str) -> str:
+    """What such a name begins with, of a photo's name."""
+    return re.sub(r"[^\w.-]+", "_", PurePath(filename).stem)[:_STEM].lstrip(".-")
 
 
 def _swatch(code: str) -> str:

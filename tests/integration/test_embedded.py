@@ -17,7 +17,7 @@ import pytest
 from tests.contract.test_store import add_images
 from tests.waiting import until
 from windmill.children import Children
-from windmill.embedded import data_home, embedded
+from windmill.embedded import data_home, embedded, existing
 from windmill.errors import ChildDiedError, ConfigError
 from windmill.postgres.ledger import PostgresLedger
 from windmill.settings import Settings
@@ -51,8 +51,8 @@ def servers(data):
 
 
 def test_it_starts_with_the_tables_and_again_with_the_same_data(data):
-    for count in (0, 1):
-        with Children() as children, embedded(data, Settings(), children) as own:
+    for count, opened in enumerate((embedded, existing)):
+        with Children() as children, opened(data, Settings(), children) as own:
             with closing(PostgresLedger(own, "test")) as ledger:
                 assert sum(ledger.groups().values()) == count
             add_images(own, 1)
@@ -67,8 +67,16 @@ def test_only_who_knows_the_password_gets_in(data):
         assert own.db_password not in "".join(" ".join(p.cmdline()) for p in servers(data))
 
 
-def test_a_second_command_on_the_same_data_is_refused_in_one_line(data):
-    with Children() as first, embedded(data, Settings(), first), Children() as second:
+def test_to_ask_makes_no_database(data):
+    with Children() as none, pytest.raises(ConfigError, match="no data"), existing(data, Settings(), none):
+        pass
+    assert not data_home(data).exists()
+
+
+def test_a_second_command_on_the_same_data_may_ask_and_else_is_refused_in_one_line(data):
+    with Children() as first, embedded(data, Settings(), first) as own, Children() as second:
+        with existing(data, Settings(), second) as shared:
+            assert (shared.db_port, shared.db_password) == (own.db_port, own.db_password)
         refused = pytest.raises(ConfigError, match="another windmill is at work here")
         with refused, embedded(data, Settings(), second):
             pass

@@ -205,7 +205,7 @@ def read(settings: Settings) -> None:
         broker.queue_states([SERVICE])
     with closing(PostgresHistories(settings, "why")) as histories:
         (image,) = histories.find("0.jpg")
-        assert histories.of(image).filename == "0.jpg"
+        assert histories.of(image) == histories.case(image).history
 
 
 def relations(settings: Settings) -> list[str]:

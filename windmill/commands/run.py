@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shlex
 import subprocess
 import sys
 import threading
@@ -90,7 +91,7 @@ def pipeline(folder: str, args: argparse.Namespace, settings: Settings) -> int:
     if not all(words):
         raise ConfigError("--find: which words?")
     console = Console(stderr=args.json)
-    settings = replace(settings, enable_monitoring=False, queue_host="")
+    settings = replace(settings, enable_monitoring=False)
     with Children() as children, embedded(args.data, settings, children) as own:
         place = Place(data_home(args.data), own, children, console, lineup.entries(_weights_here()))
         bad = place.admit(folder, args.group)
@@ -104,7 +105,7 @@ def pipeline(folder: str, args: argparse.Namespace, settings: Settings) -> int:
             if args.json:
                 sys.stdout.write(report.document(found, matches) + "\n")
             place.tell(reader, found, matches)
-            place.tell_files(bad, drawn)
+            place.tell_files(bad, drawn, found)
         if args.keep:
             place.keep()
     return 1 if bad or any(one.errors for one in found) else 0
@@ -231,11 +232,15 @@ class Place:
             self._say("\n-- photos by meaning: labels embedded by MiniLM, not CLIP (docs/services.md)")
             self.console.print(report.search(matches))
 
-    def tell_files(self, bad: Sequence[str], page: Path) -> None:
+    def tell_files(self, bad: Sequence[str], page: Path, found: Sequence[Findings]) -> None:
         """Where all is, and how to go on."""
         for told in bad:
             self._say(f"bad file: {line(told)}")
         self._say(f"\npictures  {page}\ndata      {self.home} (PostgreSQL)")
+        richest = max(found, key=lambda one: len(one.boxes))
+        if richest.boxes:
+            asked = f"{richest.image_id} --data {shlex.quote(str(self.home))}"
+            self._say(f"a box     windmill show {asked}    windmill why {asked} --box 1")
         self._say("again     the same command does only what is new; --keep leaves the database up")
 
     def _say(self, text: str) -> None:

@@ -1,24 +1,25 @@
-"""`windmill why`: what happened to one image."""
+"""`windmill why`: what happened to one image, and why a box of it stands."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from windmill import wiring
+from windmill import accounts, explaining, wiring
 from windmill.catalog import Catalog
+from windmill.commands import one_image
 from windmill.errors import BrokerError, ConfigError
+from windmill.explaining import Account, Case
 from windmill.history import History, Step, steps
 from windmill.model import QueueState
+from windmill.plain import document
 from windmill.progress import plain
 from windmill.settings import Settings
 
@@ -26,43 +27,96 @@ log = logging.getLogger(__name__)
 
 HELP = """\
 What happened to one image: for each service and each stage, what came of it, when, by which worker, and what
-it waits for. IMAGE is its number, its path, its address, or its file name.
+it waits for; and why its boxes stand. IMAGE is its number, its path, its address, or its file name.
 
-  windmill why 17
-  windmill why DSC_0815.jpg
+  windmill why 17                       the story, and the boxes with their numbers
+  windmill why DSC_0815.jpg --box 2     who saw box 2, how sure, how near, and how that makes its score
+  windmill why 17 --near 320,200        all that any detector saw at a point, boxes that fell short included
+  windmill why chelsea.png --box 1 --data demo
   windmill why /photos/2024/DSC_0815.jpg --json
 
+`windmill show IMAGE` draws the boxes with the same numbers.
+
 Exit status: 0 all that was asked is settled; 1 something failed or waits, or nothing was ever asked; 2 there
-is no such image, or wrong settings."""
+is no such image, box or point, or wrong settings. With --box and --near: 0 or 2."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("image", metavar="IMAGE", help="number, path, address or file name")
-    parser.add_argument("--json", action="store_true", help="the story as JSON on standard output")
+    one_image.add_arguments(parser)
+    parser.add_argument("--box", type=int, metavar="N", help="why this box stands, by its number")
+    parser.add_argument(
+        "--near",
+        type=_point,
+        metavar="X,Y",
+        help="why there is or is no box at this point, in pixels of the upright image",
+    )
+    parser.add_argument("--json", action="store_true", help="the same as JSON on standard output")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    catalog = wiring.services(settings)
-    with wiring.histories(settings) as histories:
-        found = histories.find(args.image) or histories.find(str(Path(args.image).absolute()))
-        history = histories.of(_only(args.image, found))
-    story = steps(history, catalog, _queues(settings, catalog, history))
+    if args.box is not None and args.near is not None:
+        raise ConfigError("--box N or --near X,Y, not both")
+    with one_image.database(args, settings) as own, wiring.histories(own) as histories:
+        catalog = wiring.services(own)
+        case = histories.case(one_image.image_id(args.image, histories))
+        if args.box is not None:
+            _explain([explaining.account(case, args.box, catalog)], case, args)
+            return 0
+        if args.near is not None:
+            x, y = args.near
+            _explain(explaining.near(case, x, y, catalog), case, args)
+            return 0
+        return _tell(case, catalog, own, args)
+
+
+def _point(text: str) -> tuple[float, float]:
+    try:
+        x, y = map(float, text.split(","))
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} is no X,Y such as 320,200") from exc
+    return x, y
+
+
+def _explain(found: Sequence[Account], case: Case, args: argparse.Namespace) -> None:
     if args.json:
-        document = {"image": _image(history), "steps": [asdict(step) for step in story]}
-        sys.stdout.write(json.dumps(document, default=str, indent=1, ensure_ascii=False) + "\n")
+        explained = {"image": _image(case.history), "boxes": [accounts.document(one) for one in found]}
+        sys.stdout.write(document(explained) + "\n")
+    else:
+        _print_accounts(found, case)
+
+
+def _print_accounts(found: Sequence[Account], case: Case) -> None:
+    console = Console()
+    console.print(plain(_headline(case.history)), soft_wrap=True)
+    for one in found:
+        console.print()
+        for said in accounts.heading(one, len(case.snapshot.boxes)):
+            console.print(plain(said), soft_wrap=True)
+        console.print(accounts.table(one))
+        for said in (*accounts.others(one), *accounts.sums(one)):
+            console.print(plain(said), soft_wrap=True)
+    if not found:
+        console.print("none of the detectors that have answered saw anything there")
+
+
+def _tell(case: Case, catalog: Catalog, settings: Settings, args: argparse.Namespace) -> int:
+    history = case.history
+    story = steps(history, catalog, _queues(settings, catalog, history))
+    numbered = explaining.boxes(case.snapshot)
+    if args.json:
+        told = {
+            "image": _image(history),
+            "steps": [{**asdict(step), "when": _iso(step.when)} for step in story],
+            "boxes": accounts.boxes(numbered),
+        }
+        sys.stdout.write(document(told) + "\n")
     else:
         _print(history, story)
+        next_time = one_image.further(args, history.image_id, len(numbered), " draws them")
+        for said in (accounts.listing(numbered), next_time):
+            Console().print(plain(said), soft_wrap=True)
     unsettled = any(step.waits and step.state != "never asked" for step in story)
     return 1 if unsettled or not history.asked else 0
-
-
-def _only(name: str, found: Sequence[int]) -> int:
-    if not found:
-        raise ConfigError(f"{name}: no image has this number, path, address or file name")
-    if len(found) > 1 and str(found[0]) != name:
-        some = ", ".join(map(str, found[:10])) + (", …" if len(found) > 10 else "")
-        raise ConfigError(f"{name}: several images are called that; say which: {some}")
-    return found[0]
 
 
 def _queues(settings: Settings, catalog: Catalog, history: History) -> Mapping[str, QueueState]:
@@ -83,20 +137,19 @@ def _image(history: History) -> Mapping[str, object]:
         "group": history.group,
         "width": history.width,
         "height": history.height,
-        "admitted": history.admitted,
+        "admitted": _iso(history.admitted),
     }
+
+
+def _headline(history: History) -> str:
+    size = f"{history.width}×{history.height}" if history.width else "size unknown"
+    about = f"{size}, group {history.group}, admitted {_time(history.admitted)}"
+    return f"image {history.image_id}  {history.path or history.url}  ({about})"
 
 
 def _print(history: History, story: Sequence[Step]) -> None:
     console = Console()
-    size = f"{history.width}×{history.height}" if history.width else "size unknown"
-    console.print(
-        plain(
-            f"image {history.image_id}  {history.path or history.url}  ({size}, group {history.group},"
-            f" admitted {_time(history.admitted)})"
-        ),
-        soft_wrap=True,
-    )
+    console.print(plain(_headline(history)), soft_wrap=True)
     table = Table("stage", "state", "when", "worker", "what happened", "waits")
     for step in story:
         cells = (step.stage, step.state, _time(step.when), step.worker or "", step.what, step.waits)
@@ -106,3 +159,7 @@ def _print(history: History, story: Sequence[Step]) -> None:
 
 def _time(moment: datetime | None) -> str:
     return "" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat(" ") if moment else None

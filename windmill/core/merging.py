@@ -30,15 +30,31 @@ def merge(replies: Iterable[StoredReply]) -> tuple[MergedBox, ...]:
     `score` is the mean confidence over all services that looked and know the class, counting 0 for those
     that saw nothing: agreement raises it, and a lone weak detection falls once others did not see it.
     """
-    spatial = [stored for stored in replies if _looked_for_boxes(stored.reply)]
+    known = tuple(replies)
+    least = threshold(known)
+    return tuple(box for box in candidates(known) if box.score >= least)
+
+
+def threshold(replies: Sequence[StoredReply]) -> float:
+    """The score from which a box stands; 0 while one service alone has looked."""
+    return STANDS if sum(looked_for_boxes(stored.reply) for stored in replies) > 1 else 0.0
+
+
+def candidates(replies: Sequence[StoredReply]) -> tuple[MergedBox, ...]:
+    """What stands and what falls below the threshold, strongest first."""
+    spatial = [stored for stored in replies if looked_for_boxes(stored.reply)]
     clusters = _clusters(sorted(_detections(spatial), key=_rank))
-    judged = [(members, _looked(members, spatial)) for members in clusters]
-    fused = [(_fuse(members, looked), looked) for members, looked in judged]
-    standing = {box.key: box for box, looked in fused if looked == 1 or box.score >= STANDS}
-    return tuple(sorted(standing.values(), key=lambda box: (-box.score, box.key)))
+    fused = [_fuse(members, _looked(members, spatial)) for members in clusters]
+    weakest_first = sorted(fused, key=by_strength, reverse=True)
+    return tuple(sorted({box.key: box for box in weakest_first}.values(), key=by_strength))
 
 
-def _looked_for_boxes(reply: ServiceReply) -> bool:
+def by_strength(box: MergedBox) -> tuple[float, str]:
+    """Sorts an image's boxes: the strongest first, and always in the same order."""
+    return -box.score, box.key
+
+
+def looked_for_boxes(reply: ServiceReply) -> bool:
     """False for a classifier's word on the whole image: it draws no boxes, so that it has none is no news."""
     return "spatial" in reply.service_types and (
         "classification" not in reply.service_types or any(seen.box for seen in reply.detections)

@@ -16,7 +16,7 @@ from windmill.model.jobs import (
     QueueState,
     Settlement,
 )
-from windmill.model.merging import MergedBox, Snapshot, SourcedDetection
+from windmill.model.merging import BoxVote, MergedBox, Snapshot, SourcedDetection
 from windmill.model.monitoring import Health, Heartbeat, Sighting
 from windmill.model.replies import Detection, Mention, ServiceReply, StoredReply
 from windmill.model.rows import (
@@ -60,6 +60,7 @@ __all__ = [
     "Again",
     "Box",
     "BoxRef",
+    "BoxVote",
     "BoxesAgain",
     "Bury",
     "Caption",

@@ -19,6 +19,21 @@ class SourcedDetection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BoxVote:
+    """What one service, which looked and knows the class, says of a merged box.
+
+    `detection` is None where it saw nothing. `weight` is its part in the score; `share`, in [0, 1], its part
+    in the corners; `iou` that of its own box with the merged one.
+    """
+
+    service: str
+    weight: float
+    detection: Detection | None
+    share: float
+    iou: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MergedBox:
     """What the detectors agreed on at one place.
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from windmill.core.classes import PERSON
 from windmill.errors import ConfigError
+from windmill.explaining import Case
 from windmill.history import Asked, History, Looked, Made
 from windmill.postgres.connection import Session
 from windmill.postgres.queries import query
+from windmill.postgres.store import snapshots
 from windmill.settings import Settings
 
 
@@ -28,35 +30,47 @@ class PostgresHistories:
     def of(self, image_id: int) -> History:
         """See `ports.Histories`."""
         with self._session.transaction() as cursor:
-            image = _rows(cursor, "history_image", image_id)
-            if not image:
-                raise ConfigError(f"image {image_id} is not in the database")
-            boxes, people = _rows(cursor, "history_boxes", image_id)[0]
-            _, filename, path, url, group, width, height, admitted = image[0]
-            return History(
-                image_id=image_id,
-                filename=filename,
-                path=path,
-                url=url,
-                group=group,
-                width=width,
-                height=height,
-                admitted=admitted,
-                asked=tuple(_asked(*row) for row in _rows(cursor, "history_dispatches", image_id)),
-                replies=tuple(
-                    (service, tuple(types or ()), time)
-                    for service, types, time in _rows(cursor, "history_replies", image_id)
-                ),
-                made=tuple(_made(*row) for row in _rows(cursor, "history_stages", image_id)),
-                boxes=boxes,
-                people=people,
-                parked=dict(_rows(cursor, "history_parked", image_id)),
-                looked=tuple(_looked(*row) for row in _rows(cursor, "history_postprocessing", image_id)),
-            )
+            return _history(cursor, image_id)
+
+    def case(self, image_id: int) -> Case:
+        """See `ports.Histories`."""
+        with self._session.transaction() as cursor:
+            cursor.execute(query("as_of_one_moment"))
+            history = _history(cursor, image_id)
+            (snapshot,) = snapshots(cursor, [image_id])
+            return Case(history=history, snapshot=snapshot)
 
     def close(self) -> None:
         """Closes the connection."""
         self._session.close()
+
+
+def _history(cursor: Any, image_id: int) -> History:
+    image = _rows(cursor, "history_image", image_id)
+    if not image:
+        raise ConfigError(f"image {image_id} is not in the database")
+    boxes, people = _rows(cursor, "history_boxes", image_id)[0]
+    _, filename, path, url, group, width, height, admitted = image[0]
+    return History(
+        image_id=image_id,
+        filename=filename,
+        path=path,
+        url=url,
+        group=group,
+        width=width,
+        height=height,
+        admitted=admitted,
+        asked=tuple(_asked(*row) for row in _rows(cursor, "history_dispatches", image_id)),
+        replies=tuple(
+            (service, tuple(types or ()), time)
+            for service, types, time in _rows(cursor, "history_replies", image_id)
+        ),
+        made=tuple(_made(*row) for row in _rows(cursor, "history_stages", image_id)),
+        boxes=boxes,
+        people=people,
+        parked=dict(_rows(cursor, "history_parked", image_id)),
+        looked=tuple(_looked(*row) for row in _rows(cursor, "history_postprocessing", image_id)),
+    )
 
 
 def _rows(cursor: Any, name: str, image_id: int) -> list[Any]:

@@ -222,6 +222,10 @@ skipped AS (
 )
 SELECT count(*) FROM gone;
 
+-- name: as_of_one_moment
+-- Several reads that belong together; the first statement of its transaction.
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
+
 -- name: images_called
 SELECT image_id FROM images
 WHERE image_id::text = %(name)s OR image_path = %(name)s OR image_filename = %(name)s OR image_url = %(name)s
@@ -434,7 +438,7 @@ SELECT i.image_id, i.image_filename, i.image_path, i.width, i.height,
        (SELECT jsonb_agg(jsonb_build_array(m.merged_data ->> 'label', m.merged_data -> 'bbox',
                                            (m.merged_data ->> 'detection_count')::int,
                                            (m.merged_data ->> 'score')::float)
-                         ORDER BY (m.merged_data ->> 'score')::float DESC)
+                         ORDER BY (m.merged_data ->> 'score')::float DESC, m.box_key COLLATE "C")
         FROM merged_boxes m WHERE m.image_id = i.image_id) AS boxes,
        (SELECT jsonb_agg(f.face -> 'bbox')
         FROM results r, jsonb_array_elements(r.data -> 'predictions') AS f (face)

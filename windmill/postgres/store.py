@@ -69,7 +69,7 @@ class PostgresStore:
         """See `ports.Store`."""
         with self._session.transaction() as cursor:
             cursor.execute(query("lock_images"), {"image_ids": list(image_ids)})
-            outcomes = [step(snapshot) for snapshot in _snapshots(cursor, image_ids)]
+            outcomes = [step(snapshot) for snapshot in snapshots(cursor, image_ids)]
             versions = self._write(cursor, outcomes)
         self._versions |= versions
         return outcomes
@@ -256,7 +256,8 @@ def _box_ids(cursor: Any, rows: Sequence[PostprocessingRow]) -> dict[tuple[int, 
 # --- reading -----------------------------------------------------------------------------------------
 
 
-def _snapshots(cursor: Any, image_ids: Sequence[int]) -> list[Snapshot]:
+def snapshots(cursor: Any, image_ids: Sequence[int]) -> list[Snapshot]:
+    """What is known of each of the images."""
     ids = {"image_ids": list(image_ids)}
     cursor.execute(query("snapshot_images"), {**ids, "merger": catalog.MERGER})
     images = [

@@ -1,0 +1,123 @@
+"""Why boxes stand, as people and scripts read it: a table for a terminal, lines, and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+
+from windmill.core import merging
+from windmill.explaining import Account, corners_mean, score_sum, verdict
+from windmill.model import Box, BoxVote, MergedBox
+from windmill.progress import plain
+
+NOTHING = "nothing here"
+_LISTED = 30  # boxes of an image
+_LONGEST_LABEL = 60  # characters
+
+
+def heading(one: Account, count: int) -> Sequence[str]:
+    """What is explained: which box of `count`, what, where, and by which rule it stands or falls."""
+    which = f"box {one.number} of {count}" if one.number else "no box"
+    return (
+        f"{which}: {_name(one.box)} at {_place(one.box.box)} px",
+        f"{verdict(one)} (rule {merging.RULE}, version {merging.VERSION})",
+    )
+
+
+def table(one: Account) -> Table:
+    """A row for each detector that has a vote: what it said, what that weighs, and its share in the place."""
+    made = Table("looked", "saw", "sure", "its box", "IoU", "weight", "share")
+    for vote in one.votes:
+        made.add_row(*map(plain, _cells(vote)))
+    return made
+
+
+def others(one: Account) -> Sequence[str]:
+    """A line for each detector that has no vote, and why."""
+    return [f"no vote: {service} {why}" for service, why in one.others.items()]
+
+
+def sums(one: Account) -> Sequence[str]:
+    """The arithmetic: score and place."""
+    return score_sum(one), corners_mean(one)
+
+
+def listing(numbered: Sequence[MergedBox]) -> str:
+    """An image's boxes in one line."""
+    some = [
+        f"{number} {_name(box)} {box.score:.2f} ×{box.detection_count}"
+        for number, box in enumerate(numbered[:_LISTED], 1)
+    ]
+    more = [f"and {len(numbered) - _LISTED} more"] if len(numbered) > _LISTED else []
+    return f"boxes: {', '.join([*some, *more]) or 'none'}"
+
+
+def boxes(numbered: Sequence[MergedBox]) -> list[Mapping[str, Any]]:
+    """An image's boxes for scripts, with their numbers."""
+    return [{"number": number, **_box(box)} for number, box in enumerate(numbered, 1)]
+
+
+def document(one: Account) -> Mapping[str, Any]:
+    """One account for scripts; `number` is null for what is no box."""
+    return {
+        "number": one.number or None,
+        **_box(one.box),
+        "stands": bool(one.number),
+        "threshold": one.threshold,
+        "rule": {"name": merging.RULE, "version": merging.VERSION},
+        "votes": [_vote(vote) for vote in one.votes],
+        "no_vote": dict(one.others),
+        "arithmetic": list(sums(one)),
+    }
+
+
+def _cells(vote: BoxVote) -> tuple[str, ...]:
+    weight = f"{vote.weight:+.4f}" if vote.weight else "0"
+    if vote.detection is None:
+        return vote.service, NOTHING, "", "", "", weight, ""
+    return (
+        vote.service,
+        vote.detection.label,
+        f"{vote.detection.confidence:.4f}",
+        _place(vote.detection.box) if vote.detection.box else "",
+        f"{vote.iou:.2f}",
+        weight,
+        f"{100 * vote.share:.0f}%",
+    )
+
+
+def _box(box: MergedBox) -> Mapping[str, Any]:
+    return {
+        "emoji": box.emoji,
+        "label": box.label,
+        "labels": box.labels,
+        "bbox": asdict(box.box),
+        "score": box.score,
+        "detection_count": box.detection_count,
+        "contributing_services": box.contributing_services,
+    }
+
+
+def _vote(vote: BoxVote) -> Mapping[str, Any]:
+    shares = {"service": vote.service, "saw": vote.detection is not None, "weight": vote.weight}
+    if vote.detection is None:
+        return shares
+    box = vote.detection.box
+    return shares | {
+        "label": vote.detection.label,
+        "confidence": vote.detection.confidence,
+        "bbox": asdict(box) if box else None,
+        "iou": vote.iou,
+        "share": vote.share,
+    }
+
+
+def _name(box: MergedBox) -> str:
+    return " ".join(filter(None, (box.emoji, box.label[:_LONGEST_LABEL])))
+
+
+def _place(box: Box) -> str:
+    return f"{box.x:g},{box.y:g} {box.width:g}×{box.height:g}"
