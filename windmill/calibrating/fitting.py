@@ -62,7 +62,7 @@ def fit(table: Table, *, silence: bool, together: bool, labels: int, rounds: int
     `together` n voters count n times. `labels` is how many there are; 0: none has an offset.
 
     Slopes are never negative and silence never positive: who is surer is not less right, and not seeing a
-    thing never speaks for it.
+    thing never speaks for it. Nor does a merged box ever speak against what it shows.
     """
     voters = table.said.shape[1]
     pinned = np.zeros(3 * voters + 2, bool)
@@ -84,14 +84,14 @@ def fit(table: Table, *, silence: bool, together: bool, labels: int, rounds: int
 def _signed(table: Table, evidence: Floats, offset: Floats, weights: Floats, pinned: Mask) -> Floats:
     """The best weights that have the signs that they must have; what tends to the other one is 0."""
     voters = table.said.shape[1]
-    sign = np.r_[0, np.zeros(voters), np.ones(voters), -np.ones(voters), 0]
+    sign = np.r_[0, ~table.service, np.ones(voters), -np.ones(voters), 0]
     held = pinned.copy()
     while True:
-        weights = _scored(table, evidence, offset, np.where(held[:-1].tolist() + [False], 0.0, weights), held)
+        weights = _scored(table, evidence, offset, weights, held)
         wrong = (weights * sign < 0) & ~held
         if not wrong.any():
             return weights
-        held |= wrong
+        held, weights = held | wrong, np.where(wrong, 0.0, weights)
 
 
 def _scored(table: Table, evidence: Floats, offset: Floats, weights: Floats, held: Mask) -> Floats:

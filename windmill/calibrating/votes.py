@@ -137,7 +137,9 @@ def _table(used: Sequence[Example], voters: Mapping[str, Voter], labels: Sequenc
     number = {label: n for n, label in enumerate(labels)}
     return Table(
         said=said,
-        logits=np.array([[_logit(one.said.get(name), voter) for name, voter in voters.items()] for one in used]),
+        logits=np.array(
+            [[_logit(one.said.get(name), voter) for name, voter in voters.items()] for one in used]
+        ),
         silent=knows & ~said,
         heard=np.maximum(1, (knows | said)[:, service].sum(1)).astype(float),
         label=np.array([number[one.label] for one in used]),

@@ -102,9 +102,7 @@ def _voter(name: str, voters: Voters) -> Voter:
     return voters.known.get(name, voters.average)
 
 
-def _words(
-    replies: Iterable[StoredReply], boxes: Iterable[MergedBox]
-) -> Iterator[tuple[str, str, float]]:
+def _words(replies: Iterable[StoredReply], boxes: Iterable[MergedBox]) -> Iterator[tuple[str, str, float]]:
     """Label, voter, and confidence of everything that was said."""
     for stored in replies:
         for symbol, confidence in _said(stored.reply):
