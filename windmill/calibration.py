@@ -24,6 +24,10 @@ SHIPPED = "calibration.json"
 Read = TypeVar("Read")
 
 
+class OffFormError(ValueError):
+    """Something in the file is not what it must be; the text begins with where it stands."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:
     """From which folders of images, and how many images, by which rule for boxes."""
@@ -57,18 +61,17 @@ def text(calibration: Calibration) -> str:
     """The file's content: a line for each voter, so that two of them can be compared."""
     learned, voters = calibration.learned, calibration.voters
     start = {"from": list(learned.sources), "images": learned.images, "boxes": learned.boxes}
-    known = {name: _voter_document(voter) for name, voter in sorted(voters.known.items())}
-    rest = {
-        "prior": voters.prior,
-        "together": voters.together,
-        "average": _voter_document(voters.average),
-        "labels": dict(sorted(voters.labels.items())),
+    known = [
+        f"    {_dump(name)}: {_dump(_voter_document(one))}" for name, one in sorted(voters.known.items())
+    ]
+    rows = {
+        "prior": _dump(voters.prior),
+        "together": _dump(voters.together),
+        "average": _dump(_voter_document(voters.average)),
+        "labels": _dump(dict(sorted(voters.labels.items()))),
+        "known": "{\n" + ",\n".join(known) + "\n   }",
     }
-    rows = [f'   "{key}": {_dump(value)}' for key, value in rest.items()]
-    rows.append(
-        '   "known": {\n' + ",\n".join(f"    {_dump(n)}: {_dump(v)}" for n, v in known.items()) + "\n   }"
-    )
-    body = ",\n".join(rows)
+    body = ",\n".join(f'   "{key}": {value}' for key, value in rows.items())
     return f'{{\n "version": {VERSION},\n "learned": {_dump(start)},\n "voters": {{\n{body}\n }}\n}}\n'
 
 
@@ -94,17 +97,17 @@ Keys = Mapping[str, Reader]
 def _object(where: str, value: Any, keys: Keys) -> dict[str, Any]:
     """An object of exactly these keys: one that is unknown here may have meant something to who wrote it."""
     if not isinstance(value, dict):
-        raise ValueError(f"{where}: expected an object")
+        raise OffFormError(f"{where}: expected an object")
     wrong = sorted(value.keys() ^ keys.keys())
     if wrong:
         known = ", ".join(keys)
-        raise ValueError(f"{where}: {line(wrong[0], 80)}: missing or unknown; expected {known}")
+        raise OffFormError(f"{where}: {line(wrong[0], 80)}: missing or unknown; expected {known}")
     return {key: read(f"{where}.{key}", value[key]) for key, read in keys.items()}
 
 
 def _version(where: str, value: Any) -> int:
     if value != VERSION:
-        raise ValueError(f"{where}: {line(value, 40)}, and this Windmill reads version {VERSION}")
+        raise OffFormError(f"{where}: {line(value, 40)}, and this Windmill reads version {VERSION}")
     return VERSION
 
 
@@ -127,37 +130,37 @@ def _voters(where: str, value: Any) -> Voters:
 def _voter(where: str, value: Any) -> Voter:
     values = _object(where, value, {**_NUMBERS, "count": _count, "labels": _text})
     if values["least"] > values["most"]:
-        raise ValueError(f"{where}.least: more than most")
+        raise OffFormError(f"{where}.least: more than most")
     return Voter(**{**values, "labels": frozenset(values["labels"].split())})
 
 
 def _each(where: str, value: Any, read: Callable[[str, Any], Read]) -> dict[str, Read]:
     if not isinstance(value, dict):
-        raise ValueError(f"{where}: expected an object")
+        raise OffFormError(f"{where}: expected an object")
     return {key: read(f"{where}.{line(key, 40)}", one) for key, one in value.items()}
 
 
 def _number(where: str, value: Any, least: float = -100, most: float = 100) -> float:
     if type(value) not in (int, float) or not math.isfinite(value) or not least <= value <= most:
-        raise ValueError(f"{where}: expected a number from {least:g} to {most:g}, got {line(value, 40)}")
+        raise OffFormError(f"{where}: expected a number from {least:g} to {most:g}, got {line(value, 40)}")
     return float(value)
 
 
 def _count(where: str, value: Any) -> int:
     if type(value) is not int or value < 0:
-        raise ValueError(f"{where}: expected a whole number, got {line(value, 40)}")
+        raise OffFormError(f"{where}: expected a whole number, got {line(value, 40)}")
     return value
 
 
 def _text(where: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{where}: expected text, got {line(value, 40)}")
+        raise OffFormError(f"{where}: expected text, got {line(value, 40)}")
     return value
 
 
 def _texts(where: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list):
-        raise ValueError(f"{where}: expected a list of texts")
+        raise OffFormError(f"{where}: expected a list of texts")
     return tuple(_text(where, one) for one in value)
 
 

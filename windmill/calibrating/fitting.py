@@ -58,8 +58,8 @@ class Fit:
 
 
 def fit(table: Table, *, silence: bool, together: bool, labels: int, rounds: int = 3) -> Fit:
-    """The weights under which the examples are likeliest; without `silence`, silence is worth nothing, without
-    `together` n voters count n times. `labels` is how many there are; 0: none has an offset.
+    """The weights under which the examples are likeliest; without `silence`, silence is worth nothing,
+    without `together` n voters count n times. `labels` is how many there are; 0: none has an offset.
 
     Slopes are never negative and silence never positive: who is surer is not less right, and not seeing a
     thing never speaks for it. Nor does a merged box ever speak against what it shows.

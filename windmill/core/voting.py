@@ -46,7 +46,7 @@ def vote(replies: Sequence[StoredReply], boxes: Sequence[MergedBox]) -> Consensu
 
 
 def tallied(replies: Sequence[StoredReply], boxes: Sequence[MergedBox]) -> Sequence[Vote]:
-    """Every emoji that a service named, with its votes and the evidence for it: neither ranked nor curated."""
+    """Every emoji that a service named, with its votes and the evidence for it; not ranked, not curated."""
     strongest_first = sorted(boxes, key=lambda box: (-box.score, box.key))
     agreed = [box for box in strongest_first if box.detection_count > 1 and box.emoji]
     ballots = _by_emoji(ballot for reply in _spoken(replies) for ballot in _ballots(reply))
