@@ -30,6 +30,7 @@ COMMANDS = {
     "serve": "serve reference ML services over HTTP",
     "services": "check whether a service keeps the contract",
     "eval services": "how well services do on photos of which the truth is known",
+    "eval boxes": "how good merged boxes are where the truth is known",
     "models": "the services' weights: list, pull, path, verify, add",
     "schema": "create or update the tables in PostgreSQL",
 }

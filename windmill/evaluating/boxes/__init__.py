@@ -1,0 +1,1 @@
+"""How good merged boxes are, where the truth is known: `windmill eval boxes`."""
