@@ -100,6 +100,8 @@ def _tell(found: Report) -> None:
         wide.print(shown)
         for note in sheet.notes:
             wide.print(plain(note))
+    for name, reason in found.absent.items():
+        sys.stderr.write(f"not there: {plain(name)}: {plain(reason)}\n")
 
 
 def _tell_json(found: Report) -> None:

@@ -13,6 +13,29 @@ from windmill.evaluating.votes.scores import BINS
 from windmill.model import Voter, Voters
 
 _NO_ERROR = "–"
+_HOW = (
+    "± is half of the interval that holds 95 of 100 bootstrap samples of the images; after the slash: chance,"
+    " the same words about other images. Cross-validated by image, {folds} folds."
+)
+_STANDING = (
+    f"F1: of what each holds for true: V3's consensus; {CALIBRATED}, from a probability of"
+    f" {calibrated.STANDS}; {SHARE}, from one half; a voter alone, from the threshold that is best on the other"
+    " folds."
+)
+_ERRORS = (
+    f"ECE: expected calibration error over {BINS} bins of one size, of the probability, share or confidence, on"
+    " the labels that each names. {named:,} labels were named that COCO has classes for; {unjudged:,} more it"
+    " has none for, which count on neither side."
+)
+_FEWER = (
+    "fewer: where only a random choice of the voters had been asked, as in an installation with other services."
+    " Without knowing any voter: all are taken for the average one, and nobody knows which labels they know."
+)
+_ALONE = (
+    "at 0.5 alone: the probability of an average label that this voter names with that confidence, if nobody"
+    " else was asked."
+)
+_TOGETHER = "Four voters who say the same count as {count:.1f} who know nothing of each other."
 
 
 def sheets(report: Report) -> Sequence[Sheet]:
@@ -44,16 +67,11 @@ def _quality(report: Report) -> Sheet:
         columns=("rule, or voter alone", "mAP", "micro AP", "F1 per image", "ECE"),
         rows=tuple(rows),
         notes=(
-            f"± is half of the interval that holds 95 of 100 bootstrap samples of the images; after the slash:"
-            f" by chance, the same words about other images. Cross-validated by image, {report.folds} folds.",
-            f"F1: what each holds for true: V3's consensus; {CALIBRATED}, from a probability of"
-            f" {calibrated.STANDS}; {SHARE}, from one half; a voter alone, from the threshold that is best on"
-            " the other folds.",
-            f"ECE: expected calibration error over {BINS} bins of one size, of the probability, share or"
-            f" confidence, on the labels that each names. {report.named:,} labels were named that COCO has"
-            f" classes for; {report.unjudged:,} more it has none for: they count on neither side.",
+            _HOW.format(folds=report.folds),
+            _STANDING,
+            _ERRORS.format(named=report.named, unjudged=report.unjudged),
             *_gains(report),
-            *(f"Not there: {name}: {reason}" for name, reason in report.absent.items()),
+            *([f"Not there: {', '.join(report.absent)}."] if report.absent else []),
         ),
     )
 
@@ -63,14 +81,11 @@ def _gains(report: Report) -> Sequence[str]:
     alone = [row for row in report.rows if row.name not in (V3, CALIBRATED, SHARE)]
     best = max(alone, key=lambda row: row.mean_ap.value)
     counted = next(row for row in report.rows if row.name == V3)
-    told = []
-    for row in (counted, best):
-        gains = ", ".join(
-            f"{figure} {one.value:+.3f} ({one.low:+.3f} to {one.high:+.3f})"
-            for figure, one in row.gain.items()
-        )
-        told.append(f"{CALIBRATED} over {row.name}: {gains}")
-    return told
+    return [
+        f"{CALIBRATED} over {row.name}: "
+        + ", ".join(f"{name} {_gain(one)}" for name, one in row.gain.items())
+        for row in (counted, best)
+    ]
 
 
 def _reliability(report: Report) -> Sheet:
@@ -95,30 +110,18 @@ def _ideas(report: Report) -> Sheet:
         title=f"What each idea brings, {report.name}: the calibrated rule without it",
         columns=("without", "mAP", "F1 per image", "ECE", "log loss", "ECE, fewer", "log loss, fewer"),
         rows=tuple(rows),
-        notes=(
-            "fewer: where only a random choice of the voters had been asked, which is what an installation"
-            " with other services looks like. Without knowing any voter: all are taken for the average one,"
-            " and nobody knows which labels they know.",
-        ),
+        notes=(_FEWER,),
     )
 
 
 def _learned(report: Report) -> Sheet:
     voters = report.voters
+    shown = {**voters.known, "average": voters.average}
     return Sheet(
         title=f"What was learned of each voter, {report.name}",
         columns=("voter", "named", "right", "at 0.5 alone", "at 0.9 alone", "its silence"),
-        rows=tuple(
-            _voter_row(name, one, voters)
-            for name, one in (*voters.known.items(), ("average", voters.average))
-        ),
-        notes=(
-            "at 0.5 alone: the probability of an average label that this voter alone names with that"
-            " confidence, and nobody else was asked.",
-            f"What n voters say counts {voters.together:.2f} less in powers of n: four count as"
-            f" {4 ** (1 - voters.together):.1f}.",
-            *_extremes(voters),
-        ),
+        rows=tuple(_voter_row(name, one, voters) for name, one in shown.items()),
+        notes=(_ALONE, _TOGETHER.format(count=4 ** (1 - voters.together)), *_extremes(voters)),
     )
 
 
@@ -139,6 +142,10 @@ def _extremes(voters: Voters) -> Sequence[str]:
         return ()
     least, most = (" ".join(label for label, _ in some) for some in (ranked[:5], ranked[:-6:-1]))
     return (f"Truer than voters say: {most}; less true: {least}.",)
+
+
+def _gain(one: Estimate) -> str:
+    return f"{one.value:+.3f} ({one.low:+.3f} to {one.high:+.3f})"
 
 
 def _told(one: Estimate) -> str:
