@@ -64,6 +64,7 @@ CREATE TABLE IF NOT EXISTS results (
     worker_id       TEXT,
     service_types   TEXT[],                           -- how to read `data`; NULL: what the name implies
     bbox_format     TEXT CHECK (bbox_format IN ('xywh', 'xyxy')),
+    vocabulary      JSONB CHECK (jsonb_typeof(vocabulary) IN ('string', 'array')),  -- a name, or labels
     model_version   TEXT NOT NULL DEFAULT '',         -- as the reply's metadata tells it
     UNIQUE (image_id, service)
 );

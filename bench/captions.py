@@ -12,8 +12,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from windmill import vocabularies
 from windmill.core.emoji import normalise
-from windmill.services import class_names, emoji
+from windmill.services import emoji
 
 PHOTOS = Path(__file__).parents[1].parent / "shared" / "data" / "coco-photos" / "photos.json"
 
@@ -41,7 +42,7 @@ class Agreement:
 
 def classes() -> dict[str, str]:
     """COCO's names by normalised emoji: other emoji cannot be checked on COCO's photos."""
-    return {normalise(emoji.of(name)): name for name in class_names.of("coco")}
+    return {normalise(emoji.of(name)): name for name in vocabularies.names("coco")}
 
 
 def captions(path: Path) -> Iterator[tuple[str, set[str]]]:

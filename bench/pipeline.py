@@ -178,6 +178,7 @@ def _outcome(image_id: int) -> Outcome:
         data=BODY.decode(),
         service_types=("spatial",),
         bbox_format="xywh",
+        vocabulary="coco",
     )
     settled = DispatchRow(image_id=image_id, service="yolov8", version="", state=State.DONE, found=1)
     return Outcome(rows=(row, settled))

@@ -18,7 +18,7 @@ Key = tuple[str, ...]  # table, photo, and what tells its rows apart
 READ: Mapping[str, str] = {
     "dispatches": "SELECT image_filename, service, jsonb_build_array(state, found) FROM dispatches",
     "results": "SELECT image_filename, service, jsonb_build_array(status, service_types, bbox_format, "
-    "CASE WHEN status = 'success' THEN data ELSE data #> '{error,class}' END) FROM results",
+    "vocabulary, CASE WHEN status = 'success' THEN data ELSE data #> '{error,class}' END) FROM results",
     "merged_boxes": "SELECT image_filename, box_key, "
     "jsonb_build_array(status, source_result_ids, merged_data) FROM merged_boxes",
     "postprocessing": "SELECT image_filename, coalesce(box_key, ''), service, "

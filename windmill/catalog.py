@@ -9,13 +9,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from windmill import vocabularies
 from windmill.errors import ConfigError
 from windmill.plain import line
 
 CATEGORIES = ("primary", "spatial_only", "postprocessing")
 SERVICE_TYPES = ("spatial", "semantic", "classification", "specialized", "other")
 BBOX_FORMATS = ("xywh", "xyxy")
+UNKNOWN = "unknown"  # the vocabulary of whoever names none
+VOCABULARIES = (*vocabularies.OF_BOXES, UNKNOWN)
 
+_MOST_LABELS = 1000  # as many classes as a reply may have predictions; they travel with each result
+_LONGEST_LABEL = 400
 _LONGEST_NAME = 50  # characters: PostgreSQL listens to queues by name, and names end after 63
 _HOST = re.compile(r"(?!-)[A-Za-z0-9._-]{1,253}|(?=.*:.*:)[0-9a-fA-F:.]{2,45}")
 _ENDPOINT = re.compile(r"/[!-~]{0,500}")
@@ -31,6 +36,7 @@ class Service:
     """One entry: a service, or a worker of a stage (port 0 when it calls no service).
 
     `bbox_format` says what a box in list form holds: x, y, width, height or x1, y1, x2, y2 (pixels).
+    `vocabulary` is the name of the one that its labels are from, or all labels that it has: what it can see.
     `triggers` are the workers that get a job once this one's result is stored.
     `timeout` is in seconds; it and `concurrency` are None where the settings decide.
     """
@@ -43,6 +49,7 @@ class Service:
     service_types: tuple[str, ...] = ("other",)
     triggers: tuple[str, ...] = ()
     bbox_format: str = "xywh"
+    vocabulary: str | tuple[str, ...] = UNKNOWN
     timeout: float | None = None
     concurrency: int | None = None
 
@@ -114,8 +121,8 @@ def dead_queue(service: str) -> str:
     return f"{queue(service)}.dead"
 
 
-def _spatial(port: int) -> Service:
-    return Service(name="", port=port, service_types=("spatial",))
+def _spatial(port: int, vocabulary: vocabularies.Vocabulary = "coco") -> Service:
+    return Service(name="", port=port, service_types=("spatial",), vocabulary=vocabulary)
 
 
 def _other(port: int = 0, **facts: Any) -> Service:
@@ -134,8 +141,8 @@ BUILT_IN: Mapping[str, Service] = {
     "detectron2": _spatial(7771),
     "rtdetr": _spatial(7780),
     "yolov8": _spatial(7773),
-    "yolo_365": _spatial(7790),
-    "yolo_oi7": _spatial(7791),
+    "yolo_365": _spatial(7790, "objects365"),
+    "yolo_oi7": _spatial(7791, "openimages"),
     "nanodet": _spatial(7792),
     "ssdlite": _spatial(7793),
     "centernet": _spatial(7794),
@@ -271,6 +278,22 @@ def _bbox_format(value: object) -> str:
     return str(value)
 
 
+def _label(value: object) -> str:
+    if not _text(value).isprintable() or len(str(value)) > _LONGEST_LABEL:
+        raise ValueError(f"expected labels of printable characters, at most {_LONGEST_LABEL}")
+    return str(value)
+
+
+def _vocabulary(value: object) -> str | tuple[str, ...]:
+    if isinstance(value, list) and 0 < len(value) <= _MOST_LABELS:
+        return tuple(_label(item) for item in value)
+    if value not in VOCABULARIES:
+        raise ValueError(
+            f"expected one of {', '.join(VOCABULARIES)}, or a list of labels, at most {_MOST_LABELS}"
+        )
+    return str(value)
+
+
 def _seconds(value: object) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 86_400:
         raise ValueError("expected seconds, more than 0 and at most 86400")
@@ -291,6 +314,7 @@ KEYS: Mapping[str, tuple[str, Callable[[object], Any]]] = {
     "service_type": ("service_types", _types),
     "triggers": ("triggers", _triggers),
     "bbox_format": ("bbox_format", _bbox_format),
+    "vocabulary": ("vocabulary", _vocabulary),
     "timeout": ("timeout", _seconds),
     "concurrency": ("concurrency", _count),
 }

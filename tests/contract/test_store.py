@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.test_merging import box, reply, seen
+from windmill.core import classes
 from windmill.core.merging import merge
 from windmill.errors import ConfigError, StaleBox, StoreError, StoreUnavailable
 from windmill.handlers.vote import Vote
@@ -64,6 +65,7 @@ def result(image_id, service="yolov8", **fields):
         "data": CAT,
         "service_types": ("spatial",),
         "bbox_format": "xywh",
+        "vocabulary": "coco",
     }
     return Outcome(rows=(ResultRow(image_id=image_id, service=service, **(facts | fields)),))
 
@@ -265,6 +267,30 @@ def test_a_snapshot_holds_what_succeeded(store, image):
     assert snapshot.replies[0].reply.detections[0].box == box(0, 0, 9, 9)
     assert snapshot.boxes == (CAT_BOX,)
     assert snapshot.postprocessed == {(CAT_BOX.key, "colors")}
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "knows"),
+    [
+        (("feline", "Taxi"), {"feline", "car"}),
+        ("unknown", None),
+        ("openimages", classes.words("openimages").knows),
+    ],
+)
+def test_a_row_says_what_its_service_can_see(store, image, vocabulary, knows):
+    store.save([result(image, "mine", vocabulary=vocabulary)])
+    caught = []
+    store.recompute([image], lambda snapshot: caught.append(snapshot) or Outcome())
+    (stored,) = caught[0].replies
+    assert stored.reply.knows == knows
+    assert stored.reply.detections[0].class_name == "cat"
+
+
+def test_a_row_of_someone_else_means_what_the_service_s_name_implies(store, image, rows):
+    rows("INSERT INTO results (image_id, service, data) VALUES (%s, 'yolo_365', %s)", image, CAT)
+    caught = []
+    store.recompute([image], lambda snapshot: caught.append(snapshot) or Outcome())
+    assert caught[0].replies[0].reply.knows == classes.words("objects365").knows
 
 
 def test_an_image_that_is_gone_is_left_out(store):

@@ -24,6 +24,7 @@ good = {
     "service_type": st.lists(st.sampled_from(catalog.SERVICE_TYPES), max_size=3),
     "triggers": st.lists(st.sampled_from(catalog.STAGES), max_size=3),
     "bbox_format": st.sampled_from(catalog.BBOX_FORMATS),
+    "vocabulary": st.sampled_from(catalog.VOCABULARIES) | st.lists(st.text(max_size=9), max_size=3),
     "timeout": st.floats(0, 1700),
     "concurrency": st.integers(1, 256),
 }
@@ -53,6 +54,7 @@ def check(file, body):
     for service in known.services.values():
         assert service.service_types
         assert service.url.isprintable()
+        assert "".join(service.vocabulary).isprintable()  # they are stored with each result
         assert " " not in service.url
         HttpService(service, timeout=1)  # a host that no connection could be made for is refused here
 

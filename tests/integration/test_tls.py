@@ -55,7 +55,7 @@ def use_postgres(settings: Settings) -> None:
         connection.commit()
     row = ResultRow(
         image_id=image, service="blip", data="{}", status=Status.SUCCESS, processing_time=0.1,
-        service_types=("semantic",), bbox_format="xywh",
+        service_types=("semantic",), bbox_format="xywh", vocabulary="unknown",
     )  # fmt: skip
     with closing(PostgresStore(settings, "worker-1")) as store:
         store.save([Outcome(rows=(row,))])

@@ -40,6 +40,19 @@ def test_a_service_of_ones_own_says_its_type(tmp_path):
     assert (own["birds"].bbox_format, own["birds"].timeout) == ("xyxy", 5.0)
 
 
+def test_a_detector_of_ones_own_says_what_it_can_see(tmp_path):
+    entry = {"port": 9000, "service_type": "spatial"}
+    entries = {
+        "birds": entry | {"vocabulary": ["eagle", "duck"]},
+        "mine": entry | {"vocabulary": "objects365"},
+        "yolov8": {"vocabulary": "unknown"},
+        "rtdetr": {},
+    }
+    own = load(tmp_path, entries)
+    spoken = [own[name].vocabulary for name in entries]
+    assert spoken == [("eagle", "duck"), "objects365", "unknown", "coco"]
+
+
 @pytest.mark.parametrize(
     ("entries", "named"),
     [
@@ -52,6 +65,11 @@ def test_a_service_of_ones_own_says_its_type(tmp_path):
         ({"blip": {"triggers": ["dinner"]}}, r"blip\.triggers"),
         ({"blip": {"triggers": "consensus"}}, r"blip\.triggers"),
         ({"blip": {"bbox_format": "yxyx"}}, r"blip\.bbox_format"),
+        ({"blip": {"vocabulary": "klingon"}}, r"blip\.vocabulary.*coco, objects365, openimages, unknown"),
+        ({"blip": {"vocabulary": []}}, r"blip\.vocabulary"),
+        ({"blip": {"vocabulary": ["cat", 7]}}, r"blip\.vocabulary.*expected text"),
+        ({"blip": {"vocabulary": ["a\0b"]}}, r"blip\.vocabulary.*printable"),
+        ({"blip": {"vocabulary": {"coco": 1}}}, r"blip\.vocabulary"),
         ({"blip": {"timeout": 0}}, r"blip\.timeout"),
         ({"blip": {"concurrency": 0}}, r"blip\.concurrency"),
         ({"blip": {"host": "a b"}}, r"blip\.host"),

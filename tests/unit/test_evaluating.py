@@ -95,11 +95,19 @@ def test_a_detector_that_finds_nothing_has_nothing(photos):
 
 
 @pytest.mark.parametrize(
-    ("label", "emoji", "known"),
-    [("Dog", "", 16), ("Man", "👨", 0), ("Poodle", "🐕", 16), ("Tree", "🌳", None), ("class 7", "", None)],
+    ("label", "emoji", "precision", "recall"),
+    [
+        ("Dog", "", 1, 1 / 2),
+        ("Poodle", "🐕", 1, 1 / 2),
+        ("Man", "👨", 1 / 2, 1 / 4),  # a person, and wrong where the dog is
+        ("Tree", "🌳", 1, 1 / 4),  # no class of COCO: neither right nor wrong
+        ("class 7", "", 1, 1 / 4),
+    ],
 )
-def test_other_vocabularies_count_by_name_and_else_by_emoji(label, emoji, known):
-    assert detection.number(label, emoji) == known
+def test_other_vocabularies_count_by_name_and_else_by_emoji(photos, label, emoji, precision, recall):
+    said = {b"a": [box(label, 50, 0.8, emoji)], b"b": [box("dog", 0, 0.9)]}
+    found = values(detection.measure, Says("yolo_oi7", said), photos)
+    assert (found["precision"], found["recall"]) == (precision, recall)
 
 
 def test_top_five_leaves_people_out_and_says_what_guessing_would_give(photos):

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from windmill.core import classes
 from windmill.core.geometry import iou, pixel_bounds, rounded, weighted_mean
 from windmill.core.merging import merge
 from windmill.model import Box, Detection, ServiceReply, StoredReply
 
+ANYONES, COCO = classes.words("unknown"), classes.words("coco").knows
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -19,12 +21,14 @@ def box(x, y, width, height):
 
 
 def seen(emoji, confidence, where, label=""):
-    return Detection(label=label or emoji, emoji=emoji, confidence=confidence, box=where)
+    label = label or emoji
+    meant = ANYONES.class_of(label, emoji)
+    return Detection(label=label, emoji=emoji, confidence=confidence, class_name=meant, box=where)
 
 
-def reply(service, *detections, result_id=None, types=("spatial",)):
+def reply(service, *detections, result_id=None, types=("spatial",), knows=COCO):
     number = sum(map(ord, service)) if result_id is None else result_id
-    spoken = ServiceReply(service=service, service_types=types, detections=detections)
+    spoken = ServiceReply(service=service, service_types=types, knows=knows, detections=detections)
     return StoredReply(result_id=number, created=NOW, reply=spoken)
 
 
@@ -95,6 +99,27 @@ def test_the_score_says_how_many_of_those_who_looked_agree():
     agreed = [reply(name, seen("🐈", 0.8, where)) for name in ("a", "b")]
     assert merge(agreed)[0].score == pytest.approx(0.8)
     assert merge([*agreed, reply("c")])[0].score == pytest.approx(0.5333)
+
+
+def test_who_does_not_know_a_class_has_no_voice_against_it():
+    horn = reply("yolo_oi7", seen("", 0.3, box(0, 0, 50, 50), "French horn"), knows={"french horn", "person"})
+    assert [one.score for one in merge([horn, reply("yolov8"), reply("rtdetr")])] == [0.3]
+    assert merge([horn, reply("yolo_365", knows={"french horn"})]) == ()
+
+
+def test_a_vocabulary_nobody_declared_speaks_for_what_it_sees_and_against_nothing():
+    cat = seen("🐈", 0.3, box(0, 0, 50, 50))
+    assert [one.score for one in merge([reply("yolov8", cat), reply("mine", knows=None)])] == [0.3]
+    assert merge([reply("yolov8"), reply("mine", cat, knows=None)]) == ()
+    strong = seen("🐈", 0.6, box(0, 0, 50, 50))
+    both = merge([reply("yolov8", strong), reply("mine", strong, knows=None), reply("rtdetr")])
+    assert [one.score for one in both] == [pytest.approx(0.4)]
+
+
+def test_a_merged_box_shows_the_emoji_of_the_strongest_that_has_one():
+    where = box(0, 0, 50, 50)
+    bare, rover = seen("", 0.9, where, "car"), seen("🚙", 0.5, where, "car")
+    assert [one.emoji for one in merge([reply("a", bare), reply("b", rover)])] == ["🚙"]
 
 
 def test_replies_that_are_not_spatial_are_not_asked():

@@ -64,6 +64,19 @@ def test_nudity_is_reported_only_where_the_emoji_says_so():
     assert parse("nsfw2", "nsfw2_clean").detections == ()
 
 
+def test_a_detection_gets_the_class_that_its_service_s_vocabulary_says():
+    mouse = {
+        "label": "Mouse",
+        "emoji": "",
+        "confidence": 0.9,
+        "bbox": {"x": 1, "y": 1, "width": 5, "height": 5},
+    }
+    meant = {name: parse_predictions(name, mouse).detections[0].class_name for name in ("yolov8", "yolo_oi7")}
+    assert meant == {"yolov8": "mouse", "yolo_oi7": "mouse animal"}
+    assert "mouse animal" in parse_predictions("yolo_oi7").knows - parse_predictions("yolo_365").knows
+    assert parse_predictions("clip").knows is None
+
+
 def test_a_list_box_is_read_as_its_catalog_entry_says():
     assert parse("face").detections[0].box == Box(x=12, y=30, width=40, height=50)
     assert parse("nudenet").detections[0].box == Box(x=10, y=20, width=100, height=50)

@@ -24,7 +24,7 @@ def stages(dispatches):
 
 
 def said(service, text=""):
-    return ServiceReply(service=service.name, service_types=service.service_types, text=text)
+    return ServiceReply(service=service.name, service_types=service.service_types, knows=None, text=text)
 
 
 def snapshot(*replies, **facts):
@@ -65,6 +65,15 @@ def test_new_boxes_go_to_colours_and_people_to_face_and_pose_too():
         (None, ("consensus",)),
         (person.key, ("bbox_colors", "bbox_face", "bbox_pose")),
         (cup.key, ("bbox_colors",)),
+    }
+
+
+def test_whoever_is_of_the_class_person_goes_to_face_and_pose_whatever_the_emoji():
+    rider = reply("yolo_oi7", seen("", 0.9, box(0, 0, 50, 90), "Man"))
+    (person,) = merge([rider])
+    assert stages(after_merge(MERGER, snapshot(), [person], resumed=False)) == {
+        (None, ("consensus",)),
+        (person.key, ("bbox_colors", "bbox_face", "bbox_pose")),
     }
 
 

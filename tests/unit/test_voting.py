@@ -18,8 +18,11 @@ def reply(service, *emojis, words=(), full=(), found=None, text="", seconds=0.5)
     spoken = ServiceReply(
         service=service,
         service_types=catalog.facts(service).service_types,
-        detections=tuple(Detection(label=e, emoji=e, confidence=0.9, box=PLACE) for e in emojis),
-        full_image=tuple(Detection(label=e, emoji=e, confidence=0.6) for e in full),
+        knows=None,
+        detections=tuple(
+            Detection(label=e, emoji=e, confidence=0.9, class_name=e, box=PLACE) for e in emojis
+        ),
+        full_image=tuple(Detection(label=e, emoji=e, confidence=0.6, class_name=e) for e in full),
         mentions=tuple(Mention(emoji=e, word=w) for e, w in words),
         text=text,
         processing_time=seconds,
@@ -29,7 +32,7 @@ def reply(service, *emojis, words=(), full=(), found=None, text="", seconds=0.5)
 
 
 def merged(emoji, *services, confidence=0.8):
-    detection = Detection(label=emoji, emoji=emoji, confidence=confidence, box=PLACE)
+    detection = Detection(label=emoji, emoji=emoji, confidence=confidence, class_name=emoji, box=PLACE)
     sources = tuple(SourcedDetection(service=s, result_id=1, detection=detection) for s in services)
     return MergedBox(
         key=f"{emoji} {services}",

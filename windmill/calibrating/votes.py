@@ -18,7 +18,7 @@ import numpy as np
 from windmill.calibrating import fitting
 from windmill.calibrating.fitting import Fit, Table
 from windmill.core import calibrated, merging
-from windmill.core.calibrated import MERGED
+from windmill.core.calibrated import MERGED, Known
 from windmill.errors import ConfigError
 from windmill.model import StoredReply, Voter, Voters
 
@@ -32,14 +32,14 @@ _PLACES = 4  # decimals: what is written and read again is the same
 class Example:
     """What the voters said of one label on one image, and whether it is true.
 
-    `looked` are the services that replied, `whole` says whether these are all of them, and `share` is how
-    much the example counts.
+    `looked` are the services that replied, with the labels of their vocabularies, `whole` says whether these
+    are all of them, and `share` is how much the example counts.
     """
 
     image: str
     label: str
     said: Mapping[str, float]
-    looked: frozenset[str]
+    looked: Known
     true: bool
     whole: bool = True
     share: float = 1.0
@@ -73,7 +73,7 @@ def examples(
             image=image,
             label=label,
             said=said,
-            looked=frozenset(one.reply.service for one in some),
+            looked=calibrated.known(some),
             true=label in truth,
             whole=some is chosen[0],
             share=1 / len(chosen),
@@ -131,8 +131,7 @@ def _counted(name: str, whole: Sequence[Example]) -> Voter:
 
 def _table(used: Sequence[Example], voters: Mapping[str, Voter], labels: Sequence[str]) -> Table:
     said = np.array([[name in one.said for name in voters] for one in used])
-    knows = np.array([[name in one.looked and one.label in voter.labels for name, voter in voters.items()]
-                      for one in used])  # fmt: skip
+    knows = np.array([[_knows(one, name, voter) for name, voter in voters.items()] for one in used])
     service = np.array([name != MERGED for name in voters])
     number = {label: n for n, label in enumerate(labels)}
     return Table(
@@ -147,6 +146,10 @@ def _table(used: Sequence[Example], voters: Mapping[str, Voter], labels: Sequenc
         share=np.array([one.share for one in used]),
         service=service,
     )
+
+
+def _knows(one: Example, name: str, voter: Voter) -> bool:
+    return name in one.looked and (one.label in voter.labels or one.label in one.looked[name])
 
 
 def _logit(confidence: float | None, voter: Voter) -> float:

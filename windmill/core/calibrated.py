@@ -12,7 +12,9 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
+from windmill import vocabularies
 from windmill.core import emoji, voting
 from windmill.core.replies import DEFAULT_CONFIDENCE
 from windmill.model import Consensus, MergedBox, ServiceReply, StoredReply, Vote, Voter, Voters
@@ -24,6 +26,7 @@ ANY_LABEL, THIS_LABEL = "any label", "this label"  # no service's name has a bla
 STANDS = 0.5  # probability from which a label stands
 
 Said = Mapping[str, float]  # confidence by voter
+Known = Mapping[str, frozenset[str]]  # labels that a service knows, by its name
 
 
 def identity(voters: Voters) -> str:
@@ -40,7 +43,7 @@ def vote(
 
     `algorithm` is the `identity` of `voters`, which is the same for many images.
     """
-    looked = frozenset(stored.reply.service for stored in replies)
+    looked = known(replies)
     said = evidence(replies, boxes)
     judged = [_judged(one, weights(one.emoji, said[one.emoji], looked, voters))
               for one in voting.tallied(replies, boxes)]  # fmt: skip
@@ -58,12 +61,22 @@ def evidence(replies: Iterable[StoredReply], boxes: Iterable[MergedBox]) -> Mapp
     return said
 
 
-def weights(label: str, said: Said, looked: Iterable[str], voters: Voters) -> Mapping[str, float]:
+def known(replies: Iterable[StoredReply]) -> Known:
+    """Every service that replied, with the labels of its vocabulary; none where nobody said which it has."""
+    return {one.reply.service: _labels(one.reply.knows or frozenset()) for one in replies}
+
+
+def weights(label: str, said: Said, looked: Known, voters: Voters) -> Mapping[str, float]:
     """What moves the log-odds of `label`, and by how much: the prior, the label, and each voter by name.
 
-    `said` has the voters' confidences, `looked` all services that replied.
+    `said` has the voters' confidences, `looked` all services that replied. Silence counts where a service is
+    known to know the label: by its vocabulary, or since it named it on the images that were learned from.
     """
-    heard = {name for name in looked if name in said or label in _voter(name, voters).labels}
+    heard = {
+        name
+        for name, own in looked.items()
+        if name in said or label in own or label in _voter(name, voters).labels
+    }
     factor = max(1, len(heard)) ** -voters.together
     speaking = heard | (said.keys() & voters.known.keys() & {MERGED})
     own = {name: factor * worth(_voter(name, voters), said.get(name)) for name in sorted(speaking)}
@@ -78,7 +91,7 @@ def worth(voter: Voter, confidence: float | None) -> float:
     if confidence is None:
         return voter.silent
     kept = min(max(confidence, voter.least), voter.most)
-    return max(voter.said + voter.slope * logit(kept), voter.silent if voter.labels else -math.inf)
+    return max(voter.said + voter.slope * logit(kept), voter.silent)
 
 
 def probability(parts: Mapping[str, float]) -> float:
@@ -98,8 +111,18 @@ def _judged(one: Vote, parts: Mapping[str, float]) -> Vote:
 
 
 def _voter(name: str, voters: Voters) -> Voter:
-    """Of a stranger it is unknown which labels it knows, so its silence says nothing."""
+    """A stranger is taken for the average voter."""
     return voters.known.get(name, voters.average)
+
+
+@lru_cache(maxsize=100)
+def _labels(classes: frozenset[str]) -> frozenset[str]:
+    """The emoji under which classes are voted on."""
+    return frozenset(
+        emoji.normalise(vocabularies.emoji_of(name, vocabulary))
+        for name in classes
+        for vocabulary in vocabularies.OF_BOXES
+    ) - {""}
 
 
 def _words(replies: Iterable[StoredReply], boxes: Iterable[MergedBox]) -> Iterator[tuple[str, str, float]]:

@@ -17,6 +17,7 @@ def merged_box(box: MergedBox) -> str:
     return _dump(
         {
             "emoji": box.emoji,
+            "class": box.class_name,
             "label": box.label,
             "labels": box.labels,
             "bbox": asdict(box.box),
@@ -121,6 +122,7 @@ def _sourced(source: SourcedDetection) -> dict[str, Any]:
         "result_id": source.result_id,
         "label": detection.label,
         "emoji": detection.emoji,
+        "class": detection.class_name,
         "confidence": detection.confidence,
         "bbox": asdict(detection.box) if detection.box else None,
     }
@@ -134,6 +136,7 @@ def _read_sourced(data: Any) -> SourcedDetection:
             label=data["label"],
             emoji=data["emoji"],
             confidence=data["confidence"],
+            class_name=data["class"],
             box=Box(**data["bbox"]) if data["bbox"] else None,
         ),
     )

@@ -27,14 +27,14 @@ STANDS = 0.25  # score that a box needs once several services looked (docs/mergi
 def merge(replies: Iterable[StoredReply]) -> tuple[MergedBox, ...]:
     """Merged boxes of all spatial replies of one image, strongest first; the order of replies is nothing.
 
-    `score` is the mean confidence over all services that looked, counting 0 for those that saw nothing:
-    agreement raises it, and a lone weak detection falls once others looked and did not see it.
+    `score` is the mean confidence over all services that looked and know the class, counting 0 for those
+    that saw nothing: agreement raises it, and a lone weak detection falls once others did not see it.
     """
     spatial = [stored for stored in replies if _looked_for_boxes(stored.reply)]
-    looked = len(spatial)
     clusters = _clusters(sorted(_detections(spatial), key=_rank))
-    fused = [_fuse(members, looked) for members in clusters]
-    standing = {box.key: box for box in fused if looked == 1 or box.score >= STANDS}
+    judged = [(members, _looked(members, spatial)) for members in clusters]
+    fused = [(_fuse(members, looked), looked) for members, looked in judged]
+    standing = {box.key: box for box, looked in fused if looked == 1 or box.score >= STANDS}
     return tuple(sorted(standing.values(), key=lambda box: (-box.score, box.key)))
 
 
@@ -42,6 +42,15 @@ def _looked_for_boxes(reply: ServiceReply) -> bool:
     """False for a classifier's word on the whole image: it draws no boxes, so that it has none is no news."""
     return "spatial" in reply.service_types and (
         "classification" not in reply.service_types or any(seen.box for seen in reply.detections)
+    )
+
+
+def _looked(members: Sequence[SourcedDetection], spatial: Sequence[StoredReply]) -> int:
+    """Services that could have seen this: those who know its class, and whoever saw it."""
+    return sum(
+        (stored.reply.knows is not None and _class(members[0]) in stored.reply.knows)
+        or _has(members, stored.reply.service)
+        for stored in spatial
     )
 
 
@@ -87,7 +96,7 @@ def _fuse(members: Sequence[SourcedDetection], looked: int) -> MergedBox:
     box = rounded(weighted_mean([_box(member) for member in members], confidences))
     return MergedBox(
         key=f"{_class(members[0])} {box.x:g},{box.y:g},{box.width:g},{box.height:g}",
-        emoji=emoji.normalise(members[0].detection.emoji),
+        emoji=next(filter(None, (emoji.normalise(one.detection.emoji) for one in members)), ""),
         label=members[0].detection.label,
         labels=tuple(sorted({member.detection.label for member in members})),
         box=box,
@@ -98,7 +107,7 @@ def _fuse(members: Sequence[SourcedDetection], looked: int) -> MergedBox:
 
 
 def _class(source: SourcedDetection) -> str:
-    return emoji.normalise(source.detection.emoji) or source.detection.label.casefold()
+    return source.detection.class_name
 
 
 def _box(source: SourcedDetection) -> Box:

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from windmill.catalog import Service
-from windmill.core import strict_json
+from windmill.core import classes, strict_json
+from windmill.core.classes import Words
 from windmill.core.geometry import FARTHEST
 from windmill.errors import BadReply, ServiceRejected
 from windmill.model import Box, Detection, Mention, ServiceReply
@@ -76,14 +77,16 @@ def read(service: Service, data: Any) -> ServiceReply:
     """
     data = _object(data)
     _refuse_error(service, data)
+    words, boxes = classes.words(service.vocabulary), service.bbox_format
     predictions = _objects(data, "predictions")
     whole = _objects(data, "full_image", optional=True)
     texts = _each("predictions", predictions, lambda p: [_text(p, "text", LONGEST_TEXT)])
     return ServiceReply(
         service=service.name,
         service_types=service.service_types,
-        detections=tuple(_each("predictions", predictions, lambda p: _detections(p, service.bbox_format))),
-        full_image=tuple(_each("full_image", whole, lambda p: _detections(p, "xywh"))),
+        knows=words.knows,
+        detections=tuple(_each("predictions", predictions, lambda p: _detections(p, words, boxes))),
+        full_image=tuple(_each("full_image", whole, lambda p: _detections(p, words, "xywh"))),
         mentions=_mentions(predictions),
         text=next((text for text in texts if text), ""),
         processing_time=_processing_time(data),
@@ -122,7 +125,7 @@ def _refuse_error(service: Service, data: dict[str, Any]) -> None:
 # --- what a prediction holds -------------------------------------------------------------------------------
 
 
-def _detections(prediction: dict[str, Any], bbox_format: str) -> Iterator[Detection]:
+def _detections(prediction: dict[str, Any], words: Words, bbox_format: str) -> Iterator[Detection]:
     """What a prediction itself shows: nothing without an emoji or a box, or when it says it read no text."""
     emoji = _text(prediction, "emoji", LONGEST_EMOJI)
     label = _text(prediction, "label", LONGEST_WORD)
@@ -130,8 +133,14 @@ def _detections(prediction: dict[str, Any], bbox_format: str) -> Iterator[Detect
     box = _box(prediction.get("bbox"), bbox_format)
     _check_keypoints(prediction.get("keypoints"))
     if (emoji or box) and prediction.get("has_text") is not False:
-        shiny = prediction.get("shiny") is True
-        yield Detection(label=label, emoji=emoji, confidence=confidence, box=box, shiny=shiny)
+        yield Detection(
+            label=label,
+            emoji=emoji,
+            confidence=confidence,
+            class_name=words.class_of(label, emoji),
+            box=box,
+            shiny=prediction.get("shiny") is True,
+        )
 
 
 def _mentions(predictions: list[dict[str, Any]]) -> tuple[Mention, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from windmill.catalog import BOX_WORKERS, SCORER, Service
-from windmill.core.emoji import PERSON
+from windmill.core.classes import PERSON
 from windmill.model import BoxRef, Caption, Dispatch, Image, Job, MergedBox, ServiceReply, Snapshot
 
 _PEOPLE_ONLY = frozenset({"bbox_face", "bbox_pose"})
@@ -51,9 +51,9 @@ def _wants(worker: str, box: MergedBox, before: Snapshot) -> bool:
     """Colours of every box, faces and poses of people; each once."""
     if worker not in BOX_WORKERS or (box.key, BOX_WORKERS[worker]) in before.postprocessed:
         return False
-    return looks_only_at(worker) in (None, box.emoji)
+    return looks_only_at(worker) in (None, box.class_name)
 
 
 def looks_only_at(worker: str) -> str | None:
-    """The emoji of the boxes that a box worker looks at; None for all of them."""
+    """The class of the boxes that a box worker looks at; None for all of them."""
     return PERSON if worker in _PEOPLE_ONLY else None

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from windmill.core.emoji import normalise
+from windmill import vocabularies
+from windmill.core import classes
 from windmill.errors import ConfigError
 from windmill.evaluating.exam import Exam, Figure
 from windmill.evaluating.truth import Known
 from windmill.model import Detection
-from windmill.services import class_names, emoji
 
 _IOU = 0.5
 
@@ -28,26 +28,17 @@ def measure(exam: Exam) -> Sequence[Figure]:
     return _figures(coco, evaluation, _truth(exam.photos), _results(found))
 
 
-def number(label: str, symbol: str) -> int | None:
-    """The COCO class of a detection: by its name, else by its emoji; None if COCO has no such class.
-
-    So a detector with other vocabularies is measured by what it calls a man or a sedan as well.
-    """
-    by_name, by_emoji = _numbers()
-    return by_name.get(label.casefold(), by_emoji.get(normalise(symbol)) if symbol else None)
-
-
 @cache
-def _numbers() -> tuple[Mapping[str, int], Mapping[str, int]]:
-    names = class_names.of("coco")
-    by_emoji = {normalise(emoji.of(name, "coco")): n for n, name in enumerate(names)}
-    return {name.casefold(): n for n, name in enumerate(names)}, by_emoji
+def _numbers() -> Mapping[str, int]:
+    """COCO's numbers by class: a detector with another vocabulary is measured by its men and sedans, too."""
+    return {name: number for number, name in enumerate(vocabularies.names("coco"))}
 
 
 def _truth(photos: Sequence[Known]) -> dict[str, Any]:
     """COCO's format. No object is a crowd, and areas are those of the boxes: only boxes are known."""
     objects = [(n, one) for n, photo in enumerate(photos) for one in photo.objects]
-    known = [(n, number(one.label, ""), one.box) for n, one in objects]
+    coco = classes.words("coco")
+    known = [(n, _numbers().get(coco.class_of(one.label, "")), one.box) for n, one in objects]
     annotations = [
         {
             "id": place + 1,
@@ -62,7 +53,7 @@ def _truth(photos: Sequence[Known]) -> dict[str, Any]:
     ]
     if not annotations:
         raise ConfigError("photos.json: none of its objects has the name of a class of COCO")
-    categories = [{"id": n} for n in range(len(class_names.of("coco")))]
+    categories = [{"id": n} for n in range(len(vocabularies.names("coco")))]
     images = [{"id": n} for n in range(len(photos))]
     return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
 
@@ -78,7 +69,7 @@ def _results(found: Sequence[Sequence[Detection]]) -> list[dict[str, Any]]:
         }
         for n, detections in enumerate(found)
         for one in detections
-        if one.box is not None and (category := number(one.label, one.emoji)) is not None
+        if one.box is not None and (category := _numbers().get(one.class_name)) is not None
     ]
 
 

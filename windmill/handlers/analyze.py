@@ -31,6 +31,7 @@ class Analyze:
             data=body.decode(),
             service_types=self.service.service_types,
             bbox_format=self.service.bbox_format,
+            vocabulary=self.service.vocabulary,
             processing_time=reply.processing_time,
             model_version=reply.model_version,
         )
@@ -47,6 +48,7 @@ class Analyze:
             data=documents.failure(error),
             service_types=self.service.service_types,
             bbox_format=self.service.bbox_format,
+            vocabulary=self.service.vocabulary,
         )
         return Outcome(rows=(row, self._dispatch(job, State.FAILED, error)))
 

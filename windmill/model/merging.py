@@ -37,6 +37,11 @@ class MergedBox:
     detections: tuple[SourcedDetection, ...]
 
     @property
+    def class_name(self) -> str:
+        """The class of all its detections."""
+        return self.detections[0].detection.class_name
+
+    @property
     def contributing_services(self) -> tuple[str, ...]:
         return tuple(sorted({source.service for source in self.detections}))
 

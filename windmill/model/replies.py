@@ -10,11 +10,15 @@ from windmill.model.jobs import Box
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detection:
-    """Something that a service saw; `box` is None when it speaks of the whole image, `emoji` may be ""."""
+    """Something that a service saw; `box` is None when it speaks of the whole image, `emoji` may be "".
+
+    `class_name` is the word under which services of all vocabularies mean the same: a taxi is a car.
+    """
 
     label: str
     emoji: str
     confidence: float
+    class_name: str
     box: Box | None = None
     shiny: bool = False
 
@@ -32,12 +36,14 @@ class Mention:
 class ServiceReply:
     """A successful reply, in Windmill's words.
 
+    `knows` are the classes that the service can name; None if nobody said which.
     `text` is a captioner's sentence or the text that OCR read; `found` counts predictions, and 0 is a
     result too. `model_version` is what `metadata.model_info` says, "" when it says nothing.
     """
 
     service: str
     service_types: tuple[str, ...]
+    knows: frozenset[str] | None
     detections: tuple[Detection, ...] = ()
     full_image: tuple[Detection, ...] = ()
     mentions: tuple[Mention, ...] = ()

@@ -25,8 +25,9 @@ class Status(StrEnum):
 class ResultRow:
     """One service's result for one image. `data` is JSON text: the raw reply, or `{"error": …}`.
 
-    `service_types` and `bbox_format` travel with the row, so that a merger or a voter on another box can
-    read the reply without that service in its own catalog. `model_version` is the reply's own word.
+    `service_types`, `bbox_format` and `vocabulary` travel with the row, so that a merger or a voter on
+    another box can read the reply without that service in its own catalog. `model_version` is the reply's
+    own word.
     """
 
     image_id: int
@@ -35,6 +36,7 @@ class ResultRow:
     data: str
     service_types: tuple[str, ...]
     bbox_format: str
+    vocabulary: str | tuple[str, ...]
     processing_time: float = 0.0
     model_version: str = ""
 

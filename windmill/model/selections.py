@@ -48,7 +48,7 @@ class StagesAgain:
 class BoxesAgain:
     """Boxes that a box worker is to look at again; `kept_as` is its name in `postprocessing`.
 
-    `only` is the emoji of the boxes that it looks at, None for all.
+    `only` is the class of the boxes that it looks at, None for all.
     """
 
     services: tuple[str]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from windmill.core.emoji import PERSON
+from windmill.core.classes import PERSON
 from windmill.errors import ConfigError
 from windmill.history import Asked, History, Looked, Made
 from windmill.postgres.connection import Session

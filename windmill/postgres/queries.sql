@@ -6,12 +6,13 @@ INSERT INTO service_versions (service, version) VALUES %s ON CONFLICT DO NOTHING
 -- name: save_results
 -- A failure never replaces a success, nor an older version's answer a newer one's.
 INSERT INTO results AS r (image_id, service, data, status, processing_time, worker_id, service_types,
-                          bbox_format, model_version)
+                          bbox_format, vocabulary, model_version)
 VALUES %s
 ON CONFLICT (image_id, service) DO UPDATE
 SET data = excluded.data, status = excluded.status, processing_time = excluded.processing_time,
     worker_id = excluded.worker_id, service_types = excluded.service_types,
-    bbox_format = excluded.bbox_format, model_version = excluded.model_version,
+    bbox_format = excluded.bbox_format, vocabulary = excluded.vocabulary,
+    model_version = excluded.model_version,
     result_created = clock_timestamp()
 WHERE r.status <> 'success'
    OR (excluded.status = 'success'
@@ -119,7 +120,7 @@ WHERE i.image_id = ANY (%(image_ids)s)
 ORDER BY i.image_id;
 
 -- name: snapshot_replies
-SELECT image_id, result_id, result_created, service, service_types, bbox_format, data
+SELECT image_id, result_id, result_created, service, service_types, bbox_format, vocabulary, data
 FROM results
 WHERE image_id = ANY (%(image_ids)s) AND status = 'success'
 ORDER BY image_id, service;
@@ -251,7 +252,7 @@ SELECT stage, seen, found, rule, made_at, worker_id, (extract(epoch FROM changed
 FROM stages WHERE image_id = %(image_id)s ORDER BY stage;
 
 -- name: history_boxes
-SELECT count(*), count(*) FILTER (WHERE merged_data ->> 'emoji' = %(person)s)
+SELECT count(*), count(*) FILTER (WHERE merged_data ->> 'class' = %(person)s)
 FROM merged_boxes WHERE image_id = %(image_id)s;
 
 -- name: history_postprocessing

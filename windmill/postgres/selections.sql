@@ -65,7 +65,7 @@ FROM merged_boxes m
 JOIN images i USING (image_id)
 LEFT JOIN postprocessing p ON p.merged_box_id = m.merged_id AND p.service = %(kept_as)s
 WHERE m.merged_id > %(after)s AND (%(group)s::text IS NULL OR i.image_group = %(group)s)
-  AND (%(only)s::text IS NULL OR m.merged_data ->> 'emoji' = %(only)s)
+  AND (%(only)s::text IS NULL OR m.merged_data ->> 'class' = %(only)s)
   AND CASE %(which)s
       WHEN 'failed' THEN p.status <> 'success'
       WHEN 'stale' THEN p.status = 'success' AND p.model_version <> %(version)s
@@ -121,7 +121,7 @@ SELECT m.merged_id AS key, i.image_id, i.image_path, i.image_url, '' AS version,
 FROM merged_boxes m
 JOIN images i USING (image_id)
 WHERE m.merged_id > %(after)s AND m.created < %(before)s
-  AND (%(only)s::text IS NULL OR m.merged_data ->> 'emoji' = %(only)s)
+  AND (%(only)s::text IS NULL OR m.merged_data ->> 'class' = %(only)s)
   AND NOT EXISTS (SELECT 1 FROM postprocessing p
                   WHERE p.merged_box_id = m.merged_id AND p.service = %(kept_as)s)
   AND NOT EXISTS (SELECT 1 FROM pg_temp.counted c

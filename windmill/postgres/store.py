@@ -105,10 +105,10 @@ class PostgresStore:
         latest = _last({(row.image_id, row.service): row for row in _successes_last(rows)})
         results = [
             (r.image_id, r.service, _clean(r.data), r.status, r.processing_time, self._worker,
-             list(r.service_types), r.bbox_format, r.model_version)
+             list(r.service_types), r.bbox_format, json.dumps(r.vocabulary), r.model_version)
             for r in latest
         ]  # fmt: skip
-        template = "(%s, %s, %s::jsonb, %s, %s, %s, %s::text[], %s, %s)"
+        template = "(%s, %s, %s::jsonb, %s, %s, %s, %s::text[], %s, %s::jsonb, %s)"
         written = _many(cursor, "save_results", results, template, fetch=True)
         successes = {(row.image_id, row.service): row for row in latest if row.status is Status.SUCCESS}
         overtaken = successes.keys() - set(written)
@@ -300,6 +300,7 @@ def _stored_reply(
     name: str,
     types: list[str] | None,
     bbox_format: str | None,
+    vocabulary: str | list[str] | None,
     data: Any,
 ) -> StoredReply | None:
     """A reply as it was checked when stored; None, with a warning, for a row that someone else wrote."""
@@ -308,6 +309,9 @@ def _stored_reply(
         service = replace(service, service_types=tuple(types))
     if bbox_format:
         service = replace(service, bbox_format=bbox_format)
+    if vocabulary:
+        named = vocabulary if isinstance(vocabulary, str) else tuple(map(str, vocabulary))
+        service = replace(service, vocabulary=named)
     try:
         reply = replies.read(service, data)
     except (WindmillError, ValueError) as exc:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from windmill.services import emoji
 from windmill.services.base import Prediction
-from windmill.services.class_names import Vocabulary
+from windmill.vocabularies import Vocabulary
 
 Floats = npt.NDArray[np.float32]
 Corners = npt.NDArray[np.floating[Any]]

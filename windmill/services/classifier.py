@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from windmill.services import class_names, efficientnet_lite, emoji, onnx_session, onnx_writer, torch_file
+from windmill import vocabularies
+from windmill.services import efficientnet_lite, emoji, onnx_session, onnx_writer, torch_file
 from windmill.services.base import Info, Model, Photo, Prediction, Reply, Task, analyzer
 from windmill.services.resizing import resized
 from windmill.services.weights import Weights
@@ -62,7 +63,7 @@ def labels(probabilities: Floats) -> list[Prediction]:
 
 
 def _label(number: int, probability: float) -> Prediction:
-    name = class_names.of("imagenet")[number]
+    name = vocabularies.names("imagenet")[number]
     return {
         "label": name,
         "confidence": round(min(1.0, probability), 4),

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from windmill.services import class_names, clip_model, emoji
+from windmill import vocabularies
+from windmill.services import clip_model, emoji
 from windmill.services.base import ANALYZE, EMBED_IMAGE, EMBED_TEXT, Model, Photo, Reply, Task
 from windmill.services.clip_model import Clip, Floats
 from windmill.services.embedding import EmbedText, embedded
@@ -33,7 +34,7 @@ def load(weights: Weights) -> Model:
 def labels() -> tuple[str, ...]:
     """What a photo as a whole may be of: COCO's objects, and `scenes.tsv` (places, occasions, things)."""
     scenes = files("windmill.services").joinpath("scenes.tsv").read_text("utf-8").splitlines()
-    return *class_names.of("coco"), *scenes
+    return *vocabularies.names("coco"), *scenes
 
 
 class EmbedImage(Task[Photo, Any, Floats]):

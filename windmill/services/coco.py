@@ -8,7 +8,8 @@ from functools import cache
 
 import numpy as np
 
-from windmill.services import boxes, class_names
+from windmill import vocabularies
+from windmill.services import boxes
 from windmill.services.base import Photo, Prediction
 from windmill.services.boxes import Corners, Floats, Found
 from windmill.services.resizing import resized
@@ -53,4 +54,4 @@ def detections(
     pixels = corners * np.array([seen.width, seen.height] * 2, np.float32)
     found = Found(pixels, scores, np.array(indices, int))
     kept = boxes.suppressed(found.at(scores > threshold), overlap)
-    return boxes.predictions(boxes.visible(kept, seen.width, seen.height), class_names.of("coco"), "coco")
+    return boxes.predictions(boxes.visible(kept, seen.width, seen.height), vocabularies.names("coco"), "coco")

@@ -10,9 +10,9 @@ import numpy as np
 from windmill.services import boxes
 from windmill.services.base import Photo, Reply, Task
 from windmill.services.boxes import Floats, Found
-from windmill.services.class_names import Vocabulary
 from windmill.services.letterbox import Fitted
 from windmill.services.networks import Network
+from windmill.vocabularies import Vocabulary
 
 Outputs = Sequence[Floats]  # what the network says to one picture
 

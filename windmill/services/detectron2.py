@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from windmill import vocabularies
 from windmill.errors import ConfigError
-from windmill.services import boxes, class_names
+from windmill.services import boxes
 from windmill.services.base import Info, Model, Photo, Pixels, Reply, Task, analyzer
 from windmill.services.boxes import Found
 from windmill.services.letterbox import Fitted, cornered, stretched
@@ -79,7 +80,7 @@ class Detectron2(Task[Photo, Fitted, Found]):
         kept = output.at(output.scores > _THRESHOLD).strongest(_MOST)
         back = Found(given.back(kept.corners), kept.scores, kept.classes)
         seen = boxes.visible(back, given.width, given.height)
-        return {"predictions": boxes.predictions(seen, class_names.of("coco"), "coco")}
+        return {"predictions": boxes.predictions(seen, vocabularies.names("coco"), "coco")}
 
 
 def read(arrays: Arrays) -> Found:

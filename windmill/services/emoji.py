@@ -1,9 +1,8 @@
-"""The emoji of labels and of captions' words: two small tables, and how words are found in them.
+"""The emoji of labels and of captions' words: how words are found in two small tables.
 
-`emoji.tsv` holds every class of COCO, ImageNet, Objects365 and Open Images; no emoji behind a name says that
-any would mislead. `emoji_words.tsv` holds what captions say besides: verbs (written "to run"), people and
-things, several emoji where a word tells of several ("skier"), none where it mostly means something else
-("watch").
+One is that of the vocabularies' names. `emoji_words.tsv` holds what captions say besides: verbs (written
+"to run"), people and things, several emoji where a word tells of several ("skier"), none where it mostly
+means something else ("watch").
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import product
 
-from windmill.services.class_names import Vocabulary
+from windmill import vocabularies
+from windmill.vocabularies import Vocabulary
 
 _MOST_LETTERS = 30  # of a word that is bent: what OCR reads has no end
-_SEPARATORS = re.compile(r"[\s_()&-]+")
 _VERB_FORM = re.compile(r"(ed|ing)$")
 
 _Table = Mapping[str, Sequence[str]]  # emoji by key
@@ -36,7 +35,7 @@ def of(label: str, vocabulary: Vocabulary | None = None) -> str:
 
     `vocabulary` tells apart what two of them call by one name: a mouse is an animal in Open Images only.
     """
-    keys = _key(label).split(" ")
+    keys = vocabularies.key(label).split(" ")
     if own := _classes().get(f"{vocabulary}:{' '.join(keys)}"):
         return own[0]
     for known in (_classes(), _caption_words()):
@@ -120,28 +119,19 @@ def _tokens(text: str) -> list[_Token]:
     for written in simplemma.simple_tokenizer(text):
         start = text.index(written, end)
         end = start + len(written)
-        tokens.append(_Token(_key(written), start, end))
+        tokens.append(_Token(vocabularies.key(written), start, end))
     return tokens
-
-
-def _key(name: str) -> str:
-    """`name` as entries are compared."""
-    return _SEPARATORS.sub(" ", name.casefold().replace("’", "'").removesuffix("'s")).strip()
 
 
 @cache
 def _classes() -> _Table:
-    return {_key(name): symbols for name, symbols in _rows("emoji.tsv")}
+    return {name: symbol.split() for name, symbol in vocabularies.emoji().items()}
 
 
 @cache
 def _caption_words() -> _Table:
     """What `emoji_words.tsv` says goes before a class of the same name; "to:" marks verbs."""
-    words = {re.sub("^to ", "to:", _key(name)): symbols for name, symbols in _rows("emoji_words.tsv")}
-    return {**_classes(), **words}
-
-
-def _rows(table: str) -> Iterator[tuple[str, Sequence[str]]]:
-    for row in files("windmill.services").joinpath(table).read_text("utf-8").splitlines():
-        name, symbols = row.split("\t")
-        yield name, symbols.split()
+    rows = files("windmill.services").joinpath("emoji_words.tsv").read_text("utf-8").splitlines()
+    words = dict(row.split("\t") for row in rows)
+    said = {re.sub("^to ", "to:", vocabularies.key(name)): symbols.split() for name, symbols in words.items()}
+    return {**_classes(), **said}

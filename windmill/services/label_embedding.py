@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from windmill import vocabularies
 from windmill.core.nearest import mean
-from windmill.services import class_names
 from windmill.services.base import ANALYZE, EMBED_IMAGE, EMBED_TEXT, Info, Model, Photo, Reply, Task
 from windmill.services.classifier import Classifier
 from windmill.services.embedding import EmbedText, Floats, TextEncoder, embedded
@@ -114,6 +114,6 @@ class LabelEmbedding(EmbedPhoto):
 
 
 def _classes(probabilities: Floats) -> dict[str, float]:
-    names = class_names.of("imagenet")
+    names = vocabularies.names("imagenet")
     best = np.argsort(-probabilities, kind="stable")[:_CLASSES]
     return {names[n]: float(probabilities[n]) for n in best}

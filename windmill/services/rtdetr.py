@@ -7,8 +7,9 @@ from functools import partial
 
 import numpy as np
 
+from windmill import vocabularies
 from windmill.errors import ConfigError
-from windmill.services import boxes, class_names, letterbox, networks
+from windmill.services import boxes, letterbox, networks
 from windmill.services.base import Info, Model, analyzer
 from windmill.services.boxes import Floats, Found
 from windmill.services.detecting import Detector, Outputs, Reading
@@ -24,7 +25,7 @@ _Decode = Callable[[Outputs], Found]
 def load(weights: Weights) -> Model:
     """Photos are stretched to the network's size, 640 × 640 as a rule. Raises `ConfigError`."""
     seen = networks.opened(weights)
-    names = seen.network.names or class_names.of("coco")
+    names = seen.network.names or vocabularies.names("coco")
     decode, sides = _layout(seen, len(names)), np.array([seen.network.width, seen.network.height] * 2)
 
     def in_pixels(outputs: Outputs) -> Found:

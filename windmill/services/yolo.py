@@ -7,14 +7,15 @@ from functools import partial
 
 import numpy as np
 
+from windmill import vocabularies
 from windmill.errors import ConfigError
-from windmill.services import boxes, class_names, letterbox, networks
+from windmill.services import boxes, letterbox, networks
 from windmill.services.base import Info, Model, analyzer
 from windmill.services.boxes import Corners, Found
-from windmill.services.class_names import Vocabulary
 from windmill.services.detecting import Detector, Outputs, Reading
 from windmill.services.networks import Opened
 from windmill.services.weights import Weights
+from windmill.vocabularies import Vocabulary
 
 _VOCABULARIES: Mapping[str, Vocabulary] = {
     "yolov8": "coco",
@@ -29,7 +30,7 @@ _Decode = Callable[[Outputs], Found]
 def load(weights: Weights) -> Model:
     """Photos are letterboxed to the network's size, 640 × 640 as a rule. Raises `ConfigError`."""
     seen, vocabulary = networks.opened(weights), _VOCABULARIES[weights.name]
-    names = seen.network.names or class_names.of(vocabulary)
+    names = seen.network.names or vocabularies.names(vocabulary)
     decode, overlap = _layout(seen, len(names))
     reading = Reading(
         fit=letterbox.letterboxed, decode=decode, names=names, vocabulary=vocabulary, overlap=overlap

@@ -1,34 +1,40 @@
 """The emoji of labels and of captions' words."""
 
+from pathlib import Path
+
 import emoji as unicode
 import pytest
 
+from windmill import vocabularies
 from windmill.core.emoji import PERSON, normalise
-from windmill.services import class_names, emoji
+from windmill.services import emoji
 
+ROOT = Path(__file__).parents[3]
 VOCABULARIES = {"coco": 80, "imagenet": 1000, "objects365": 365, "openimages": 601}
 PEOPLE = {"person", "man", "woman", "boy", "girl", "human body", "baseball player", "bridegroom"}
 
 
 def entries(table):
-    return list(emoji._rows(table))
+    where = "vocabularies" if table == "emoji.tsv" else "services"
+    rows = (ROOT / "windmill" / where / table).read_text("utf-8").splitlines()
+    return [(name, symbols.split()) for name, symbols in (row.split("\t") for row in rows)]
 
 
 @pytest.mark.parametrize(("vocabulary", "size"), VOCABULARIES.items())
 def test_every_class_was_considered(vocabulary, size):
-    names = class_names.of(vocabulary)
+    names = vocabularies.names(vocabulary)
     considered = {name for name, _ in entries("emoji.tsv")}
     assert len(names) == size
     assert {name.casefold() for name in names} <= considered
 
 
 def test_every_coco_class_has_an_emoji_of_its_own():
-    assert len({normalise(emoji.of(name)) for name in class_names.of("coco")} - {""}) == 80
+    assert len({normalise(emoji.of(name)) for name in vocabularies.names("coco")} - {""}) == 80
 
 
 def test_one_class_has_one_entry_and_no_entry_is_without_a_class():
     written = [name for name, _ in entries("emoji.tsv")]
-    names = {name.casefold() for vocabulary in VOCABULARIES for name in class_names.of(vocabulary)}
+    names = {name.casefold() for vocabulary in VOCABULARIES for name in vocabularies.names(vocabulary)}
     assert written == sorted(set(written))
     assert {name.rpartition(":")[2] for name in written} == names
     assert len(emoji._classes()) == len(written)

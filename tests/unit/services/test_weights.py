@@ -12,8 +12,9 @@ from types import SimpleNamespace
 import pytest
 
 from tests.files_server import Files, serving
+from windmill import vocabularies
 from windmill.errors import ConfigError
-from windmill.services import class_names, coco, registry, weights
+from windmill.services import coco, registry, weights
 from windmill.services.weights import cache, download, entries, hub, registries, store
 from windmill.services.weights.download import DownloadError
 from windmill.services.weights.entries import Entry, File, Source, matching
@@ -484,7 +485,7 @@ def test_every_service_has_a_port_and_its_weights_an_entry():
 
 def test_the_90_numbers_of_tensorflow_lead_to_the_80_classes():
     assert sorted(coco.from_90().values()) == list(range(80))
-    assert class_names.of("coco")[coco.from_90()[90]] == "toothbrush"
+    assert vocabularies.names("coco")[coco.from_90()[90]] == "toothbrush"
 
 
 def test_one_file_has_the_hash_that_its_publisher_states(manifest, offline):

@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Protocol
 
+from windmill import vocabularies
 from windmill.core import merging
 from windmill.core.emoji import normalise
 from windmill.evaluating.boxes.folder import Category, Source
 from windmill.evaluating.boxes.found import Found
 from windmill.model import Box, Detection, MergedBox, ServiceReply, StoredReply
-from windmill.services import class_names, emoji
+from windmill.services import emoji
 
 _THEN = datetime(2000, 1, 1, tzinfo=UTC)  # when replies came is no part of a merge
 
@@ -72,8 +73,9 @@ def shown(source: Source) -> Shown:
     folder = source.folder
     words = list(zip([one.name for one in folder.categories], _emoji(folder.categories), strict=True))
     images = len(folder.pictures)
+    knows = frozenset(label for label, _ in words)
     replies = {
-        name: [_reply(name, n, seen) for seen in _detections(found, words, images)]
+        name: [_reply(name, n, seen, knows) for seen in _detections(found, words, images)]
         for n, (name, found) in enumerate(sorted(folder.detectors.items()), 1)
     }
     objects = _detections(folder.truth.where(~folder.crowd), words, images)
@@ -82,7 +84,7 @@ def shown(source: Source) -> Shown:
 
 def _emoji(categories: Sequence[Category]) -> list[str]:
     """Those that services would give; none that two categories share, or merging would take them for one."""
-    coco = set(class_names.of("coco"))
+    coco = set(vocabularies.names("coco"))
     found = [emoji.of(one.name, "coco" if one.name in coco else None) for one in categories]
     shared = Counter(normalise(one) for one in found)
     return [one if shared[normalise(one)] == 1 else "" for one in found]
@@ -96,10 +98,14 @@ def _detections(found: Found, words: Sequence[tuple[str, str]], images: int) -> 
     for image, category, score, (x, y, width, height) in rows:
         label, symbol = words[category]
         box = Box(x=x, y=y, width=width, height=height)
-        gathered[image].append(Detection(label=label, emoji=symbol, confidence=score, box=box))
+        gathered[image].append(
+            Detection(label=label, emoji=symbol, confidence=score, class_name=label, box=box)
+        )
     return [tuple(one) for one in gathered]
 
 
-def _reply(name: str, number: int, seen: tuple[Detection, ...]) -> StoredReply:
-    reply = ServiceReply(service=name, service_types=("spatial",), detections=seen, found=len(seen))
+def _reply(name: str, number: int, seen: tuple[Detection, ...], knows: frozenset[str]) -> StoredReply:
+    reply = ServiceReply(
+        service=name, service_types=("spatial",), knows=knows, detections=seen, found=len(seen)
+    )
     return StoredReply(result_id=number, created=_THEN, reply=reply)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from windmill.core import calibrated
+from windmill import vocabularies
+from windmill.core import calibrated, classes
 from windmill.core.emoji import normalise
 from windmill.errors import ConfigError, WindmillError
 from windmill.evaluating import truth
@@ -21,7 +22,6 @@ from windmill.evaluating.exam import Exam
 from windmill.evaluating.table import Candidate
 from windmill.model import Box, Detection, ServiceReply, StoredReply
 from windmill.plain import line
-from windmill.services import class_names, emoji
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)  # rows of results have a time, which says nothing here
 
@@ -62,7 +62,7 @@ class Cases:
 @cache
 def judged_labels() -> frozenset[str]:
     """The normalised emoji of COCO's classes: whether others are true, the annotations do not say."""
-    return frozenset(_label(name) for name in class_names.of("coco")) - {""}
+    return frozenset(_label(name) for name in vocabularies.names("coco")) - {""}
 
 
 def is_photos(data: Path) -> bool:
@@ -95,7 +95,7 @@ def of_photos(data: Path, candidates: Sequence[Candidate], limit: int | None) ->
 def of_boxes(data: Path, limit: int | None) -> Cases:
     """What the detectors of a folder said: the labels of their boxes. Raises `ConfigError`."""
     source = folder.load(data, limit)
-    names = [one.name for one in source.categories]
+    names = tuple(one.name for one in source.categories)
     true = [
         frozenset(_label(names[n]) for n in own.category) - {""} for own in _by_image(source.truth, source)
     ]
@@ -124,18 +124,24 @@ def _by_image(found: Found, source: folder.Folder) -> Iterator[Found]:
         yield found.where(order[start:end])
 
 
-def _reply(service: str, own: Found, names: Sequence[str]) -> ServiceReply:
+def _reply(service: str, own: Found, names: tuple[str, ...]) -> ServiceReply:
+    words = classes.words(names)
     detections = tuple(
         Detection(
             label=names[category],
-            emoji=emoji.of(names[category], "coco"),
+            emoji=vocabularies.emoji_of(names[category], "coco"),
             confidence=float(score),
+            class_name=words.class_of(names[category], ""),
             box=Box(x=float(box[0]), y=float(box[1]), width=float(box[2]), height=float(box[3])),
         )
         for category, score, box in zip(own.category, own.score, own.box, strict=True)
     )
     return ServiceReply(
-        service=service, service_types=("spatial",), detections=detections, found=len(detections)
+        service=service,
+        service_types=("spatial",),
+        knows=words.knows,
+        detections=detections,
+        found=len(detections),
     )
 
 
@@ -144,4 +150,4 @@ def _stored(number: int, reply: ServiceReply) -> StoredReply:
 
 
 def _label(name: str) -> str:
-    return normalise(emoji.of(name, "coco"))
+    return normalise(vocabularies.emoji_of(name, "coco"))

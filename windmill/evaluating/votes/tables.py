@@ -19,17 +19,17 @@ _HOW = (
 )
 _STANDING = (
     f"F1: of what each holds for true: V3's consensus; {CALIBRATED}, from a probability of"
-    f" {calibrated.STANDS}; {SHARE}, from one half; a voter alone, from the threshold that is best on the other"
-    " folds."
+    f" {calibrated.STANDS}; {SHARE}, from one half; a voter alone, from the threshold that is best on the"
+    " other folds."
 )
 _ERRORS = (
-    f"ECE: expected calibration error over {BINS} bins of one size, of the probability, share or confidence, on"
-    " the labels that each names. {named:,} labels were named that COCO has classes for; {unjudged:,} more it"
-    " has none for, which count on neither side."
+    f"ECE: expected calibration error over {BINS} bins of one size, of the probability, share or confidence,"
+    " on the labels that each names. {named:,} labels were named that COCO has classes for; {unjudged:,} more"
+    " it has none for, which count on neither side."
 )
 _FEWER = (
-    "fewer: where only a random choice of the voters had been asked, as in an installation with other services."
-    " Without knowing any voter: all are taken for the average one, and nobody knows which labels they know."
+    "fewer: where only a random choice of the voters had been asked, as in an installation with others."
+    " Without knowing any voter: all are taken for the average one."
 )
 _ALONE = (
     "at 0.5 alone: the probability of an average label that this voter names with that confidence, if nobody"
