@@ -2,8 +2,8 @@
 
 A logistic regression on everything that somebody named, in which what n voters say is scaled by n to a power
 that is learned, too. Ridge penalties keep who said little near the average voter (partial pooling), and a
-label that was rarely named near the average label. They are standard deviations of 1 in log-odds for voters
-and 0.6 for labels, chosen before the data were seen at them, and three times as much changes next to nothing.
+label that was rarely named near the average label: with standard deviations of 1 in log-odds for voters and
+0.6 for labels. A third or three times of these penalties changes next to nothing (docs/voting.md).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from windmill.model import StoredReply, Voter, Voters
 
 SUBSETS = 2  # random choices of an image's voters that are learned from beside all of them
 _FEWEST = 20  # examples that are true, and as many false ones, without which nothing can be learned
+_HEARD = 5  # words of a voter, without which it is a stranger
 _SUREST = 0.99  # confidences beyond it and its contrary say no more
 _PLACES = 4  # decimals: what is written and read again is the same
 
@@ -92,6 +93,8 @@ def learn(given: Iterable[Example], ideas: Ideas = ALL) -> Voters:
         raise ConfigError(f"too little to learn from: fewer than {_FEWEST} labels that are true, or false")
     names = sorted({name for one in used for name in one.said} - (set() if ideas.merged else {MERGED}))
     voters = {name: _counted(name, whole) for name in names}
+    if all(voter.count < _HEARD for name, voter in voters.items() if name != MERGED):
+        raise ConfigError(f"too little to learn from: no voter named {_HEARD} labels")
     labels = sorted({one.label for one in used})
     table = _table(used, voters, labels)
     count = len(labels) if ideas.labels else 0
@@ -166,11 +169,12 @@ def _told(found: Fit, voters: Mapping[str, Voter], labels: Sequence[str]) -> Vot
         )
         for n, (name, voter) in enumerate(voters.items())
     }
+    heard = {name: voter for name, voter in weighed.items() if voter.count >= _HEARD}
     return Voters(
         prior=round(found.prior, _PLACES),
         together=round(found.together, _PLACES),
-        average=_average([voter for name, voter in weighed.items() if name != MERGED]),
-        known=weighed,
+        average=_average([voter for name, voter in heard.items() if name != MERGED]),
+        known=heard,
         labels={label: round(float(one), _PLACES) for label, one in zip(labels, found.labels, strict=False)},
     )
 
