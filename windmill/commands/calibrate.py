@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    folders = [gathered(data, args, settings) for data in args.data]
+    folders = gathered(args.data, args, settings)
     examples = [
         one
         for folder in folders

@@ -7,7 +7,7 @@ import itertools
 import json
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     if args.folds < 2 or args.resamples < 2:
         raise ConfigError("--folds and --resamples: expected 2 or more")
-    given = gathered(args.data, args, settings)
+    (given,) = gathered([args.data], args, settings)
     with meter("comparing", "steps", report.steps(args.folds)) as told:
         found = report.made(given, args.folds, args.resamples, _counting(told.update))
     (_tell_json if args.json else _tell)(found)
@@ -66,13 +66,16 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def gathered(data: Path, args: argparse.Namespace, settings: Settings) -> Cases:
-    """What was said of the images of a folder, of either kind. Raises `ConfigError`."""
-    if cases.is_photos(data):
-        return cases.of_photos(data, candidates.chosen(args, settings), args.limit)
-    if args.services or args.url:
-        raise ConfigError(f"--services and --url look at photos, and {data} has no photos.json")
-    return cases.of_boxes(data, args.limit)
+def gathered(folders: Sequence[Path], args: argparse.Namespace, settings: Settings) -> list[Cases]:
+    """What was said of the images of folders of either kind. Raises `ConfigError`."""
+    if (args.services or args.url) and not any(map(cases.is_photos, folders)):
+        raise ConfigError("--services and --url look at photos, and no photos.json is there")
+    return [
+        cases.of_photos(data, candidates.chosen(args, settings), args.limit)
+        if cases.is_photos(data)
+        else cases.of_boxes(data, args.limit)
+        for data in folders
+    ]
 
 
 def _counting(update: Callable[[int], None]) -> Callable[[], None]:
