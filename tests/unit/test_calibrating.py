@@ -87,8 +87,14 @@ def test_who_said_little_is_near_the_average_voter():
         Example(image=f"rare {n}", label="🚗", said={"rare": 0.5}, looked={"rare": frozenset()}, true=False)
         for n in range(5)
     ]
-    little, much = (learn([*made(planted), *extra * times]) for times in (1, 100))
-    assert much.known["rare"].said < little.known["rare"].said - 1
+    told = [
+        probability(
+            weights("🚗", {"rare": 0.5}, {"rare": frozenset()}, learn([*made(planted), *extra * times]))
+        )
+        for times in (1, 100)
+    ]
+    assert told[0] > 0.2
+    assert told[1] < 0.05
 
 
 def test_the_order_of_examples_is_nothing():
