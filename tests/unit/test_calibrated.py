@@ -113,10 +113,9 @@ def test_a_stranger_counts_as_the_average_voter():
     assert chance("🐕", {"nobody": 0.8}) == pytest.approx(1 / (1 + math.exp(1 - 1 - math.log(4))))
 
 
-def test_a_word_is_never_worth_less_than_silence():
-    silence = chance("🚗", {"yolov8": 0.8}, ["yolov8", "ssdlite"])
-    hesitant = replace(VOTERS, known={**VOTERS.known, "ssdlite": replace(WEAK, slope=9.0)})
-    assert chance("🚗", {"yolov8": 0.8, "ssdlite": 0.0}, voters=hesitant) == silence
+def test_no_confidence_is_surer_than_what_was_seen():
+    sure, surest, hopeless = (chance("🚗", {"yolov8": one}) for one in (0.9, 1.0, 0.0))
+    assert sure == surest > hopeless == chance("🚗", {"yolov8": 0.1}) > 0
 
 
 def test_colours_do_not_vote():

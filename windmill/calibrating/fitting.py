@@ -95,32 +95,64 @@ def _signed(table: Table, evidence: Floats, offset: Floats, weights: Floats, pin
 
 
 def _scored(table: Table, evidence: Floats, offset: Floats, weights: Floats, held: Mask) -> Floats:
-    """Fisher scoring with halved steps where a whole one would lose; what is `held` stays as it is."""
-    ridge, centre = _ridge(table.service), np.zeros(len(weights))
-    centre[-1] = _TOGETHER
-    free = ~held
-    best = _likelihood(table, evidence, offset, weights, ridge, centre)
+    """Fisher scoring with halved steps where a whole one would lose; what is `held` stays as it is.
+
+    The power is bounded, and a step that the bound cuts may lead nowhere: then the others go on without it.
+    """
+    problem = _Problem(table, evidence, offset, _ridge(table.service))
+    without_power = held.copy()
+    without_power[-1] = True
+    best = problem.likelihood(weights)
     for _ in range(_STEPS):
-        log_odds = _log_odds(table, evidence, weights) + offset
-        chance = _sigmoid(log_odds)
-        slopes = _derivatives(table, evidence, weights)[:, free]
-        pull = (ridge @ (weights - centre))[free]
-        gradient = slopes.T @ (table.share * (table.true - chance)) - pull
-        curvature = (slopes * (table.share * chance * (1 - chance))[:, None]).T @ slopes
-        step = np.zeros(len(weights))
-        step[free] = np.linalg.solve(curvature + ridge[np.ix_(free, free)], gradient)
-        for halving in range(_HALVINGS):
-            tried = weights + step / 2**halving
-            tried[-1] = min(max(tried[-1], 0.0), 1.0)
-            found = _likelihood(table, evidence, offset, tried, ridge, centre)
-            if found > best:
-                break
-        else:
-            return weights
-        weights, gain, best = tried, found - best, found
+        tried = max((problem.stepped(weights, one) for one in (held, without_power)), key=problem.likelihood)
+        gain = problem.likelihood(tried) - best
         if gain < _ENOUGH * len(table.true):
-            return weights
+            break
+        weights, best = tried, best + gain
     return weights
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """The likelihood to climb: of examples with the offsets of their labels, less the penalty."""
+
+    table: Table
+    evidence: Floats
+    offset: Floats
+    ridge: Floats
+
+    def likelihood(self, weights: Floats) -> float:
+        log_odds = _log_odds(self.table, self.evidence, weights) + self.offset
+        apart = weights - self._centre
+        fitting = self.table.share @ (self.table.true * log_odds - np.logaddexp(0, log_odds))
+        return float(fitting - apart @ self.ridge @ apart / 2)
+
+    def stepped(self, weights: Floats, held: Mask) -> Floats:
+        """One step further up, or as far as before."""
+        step, best = self._step(weights, ~held), self.likelihood(weights)
+        for halving in range(_HALVINGS):
+            tried: Floats = weights + step / 2**halving
+            tried[-1] = min(max(tried[-1], 0.0), 1.0)
+            if self.likelihood(tried) > best:
+                return tried
+        return weights
+
+    def _step(self, weights: Floats, free: Mask) -> Floats:
+        chance = _sigmoid(_log_odds(self.table, self.evidence, weights) + self.offset)
+        slopes = _derivatives(self.table, self.evidence, weights)[:, free]
+        missing = self.table.share * (self.table.true - chance)
+        gradient = slopes.T @ missing - (self.ridge @ (weights - self._centre))[free]
+        curvature = (slopes * (self.table.share * chance * (1 - chance))[:, None]).T @ slopes
+        step = np.zeros(len(weights))
+        step[free] = np.linalg.solve(curvature + self.ridge[np.ix_(free, free)], gradient)
+        return step
+
+    @property
+    def _centre(self) -> Floats:
+        """Where the penalty draws to: no weight, and the power that is expected."""
+        centre = np.zeros(len(self.ridge))
+        centre[-1] = _TOGETHER
+        return centre
 
 
 def _ridge(service: Mask) -> Floats:
@@ -144,16 +176,6 @@ def _derivatives(table: Table, evidence: Floats, weights: Floats) -> Floats:
     factor = table.heard ** -weights[-1]
     by_power = -np.log(table.heard) * factor * (evidence @ weights[1:-1])
     return np.hstack([np.ones((len(factor), 1)), evidence * factor[:, None], by_power[:, None]])
-
-
-def _likelihood(
-    table: Table, evidence: Floats, offset: Floats, weights: Floats, ridge: Floats, centre: Floats
-) -> float:
-    """Log-likelihood of the examples less the penalty."""
-    log_odds = _log_odds(table, evidence, weights) + offset
-    apart = weights - centre
-    fitting = table.share @ (table.true * log_odds - np.logaddexp(0, log_odds))
-    return float(fitting - apart @ ridge @ apart / 2)
 
 
 def _offsets(table: Table, log_odds: Floats, number: npt.NDArray[np.int64], labels: int) -> Floats:

@@ -84,14 +84,10 @@ def weights(label: str, said: Said, looked: Known, voters: Voters) -> Mapping[st
 
 
 def worth(voter: Voter, confidence: float | None) -> float:
-    """Log-odds that one voter's word adds by itself; None is silence about a label that it knows.
-
-    A word is never worth less than silence.
-    """
+    """Log-odds that one voter's word adds by itself; None is silence about a label that it knows."""
     if confidence is None:
         return voter.silent
-    kept = min(max(confidence, voter.least), voter.most)
-    return max(voter.said + voter.slope * logit(kept), voter.silent)
+    return voter.said + voter.slope * logit(min(max(confidence, voter.least), voter.most))
 
 
 def probability(parts: Mapping[str, float]) -> float:
