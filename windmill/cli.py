@@ -32,6 +32,8 @@ COMMANDS = {
     "services": "check whether a service keeps the contract",
     "eval services": "how well services do on photos of which the truth is known",
     "eval boxes": "how good merged boxes are where the truth is known",
+    "eval votes": "how good consensus labels are, by each rule and by each voter alone",
+    "calibrate": "learn how right voters are, for the calibrated consensus",
     "models": "the services' weights: list, pull, path, verify, add",
     "schema": "create or update the tables in PostgreSQL",
 }

@@ -96,6 +96,9 @@ class Settings:
 
     max_queue_depth: int = _number(100_000, least=1, most=1_000_000_000)
 
+    consensus_algorithm: str = _one_of("v3", "calibrated")
+    calibration: Path = Path()
+
     service_config: Path = Path("service_config.json")
     service_name: str = ""
     worker_id: str = ""
@@ -159,6 +162,11 @@ class Settings:
     def broker_kind(self) -> str:
         """`rabbitmq` or `postgres`: what BROKER says, else rabbitmq exactly when QUEUE_HOST is set."""
         return self.broker or ("rabbitmq" if self.queue_host else "postgres")
+
+    @property
+    def calibration_file(self) -> Path | None:
+        """What CALIBRATION names; None where it names nothing, and what ships is meant."""
+        return None if self.calibration == Path() else self.calibration
 
     @property
     def queue_tls(self) -> Tls:

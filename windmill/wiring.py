@@ -7,11 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from windmill import catalog
+from windmill import calibration, catalog
 from windmill.breaker import Breaker
 from windmill.catalog import BOX_WORKERS, MERGER, SCORER, VOTER, Catalog, Service
+from windmill.core import calibrated, voting
 from windmill.errors import ConfigError
 from windmill.files import check_roots
 from windmill.handlers.analyze import Analyze
@@ -19,7 +22,7 @@ from windmill.handlers.base import Handler, Recomputation
 from windmill.handlers.merge import Merge
 from windmill.handlers.postprocess import Postprocess
 from windmill.handlers.score import Score
-from windmill.handlers.vote import Vote
+from windmill.handlers.vote import Rule, Vote
 from windmill.heartbeats import Heart, Pulse
 from windmill.images import ImageFiles
 from windmill.middleware.base import Middleware
@@ -42,12 +45,21 @@ if TYPE_CHECKING:
 
 FETCHING = 120.0  # seconds for the image of a job, at most
 
+
+@dataclass(frozen=True, slots=True)
+class ConsensusRule:
+    """How votes become a consensus, and the name that the results carry."""
+
+    identity: str
+    vote: Rule
+
+
 Looking = Callable[[Service, ImageSource, ServiceCaller], Handler]
 
 # The kinds of work. What is not named here is a service that looks at whole images.
-RECOMPUTATIONS: Mapping[str, Callable[[Service], Recomputation]] = {
-    MERGER: lambda service: Merge(merger=service),
-    VOTER: lambda _: Vote(clock=time.perf_counter),
+RECOMPUTATIONS: Mapping[str, Callable[[Service, Settings], Recomputation]] = {
+    MERGER: lambda service, _: Merge(merger=service),
+    VOTER: lambda _, settings: Vote(clock=time.perf_counter, rule=consensus_rule(settings).vote),
 }
 HANDLERS: Mapping[str, Looking] = {
     SCORER: lambda service, images, caller: Score(service=service, images=images, caller=caller),
@@ -61,6 +73,15 @@ HANDLERS: Mapping[str, Looking] = {
 def services(settings: Settings) -> Catalog:
     """The catalog that SERVICE_CONFIG names."""
     return catalog.load(settings.service_config)
+
+
+def consensus_rule(settings: Settings) -> ConsensusRule:
+    """What CONSENSUS_ALGORITHM and CALIBRATION say. Raises `ConfigError`."""
+    if settings.consensus_algorithm == voting.ALGORITHM:
+        return ConsensusRule(voting.ALGORITHM, voting.vote)
+    voters = calibration.load(settings.calibration_file).voters
+    identity = calibrated.identity(voters)
+    return ConsensusRule(identity, partial(calibrated.vote, voters=voters, algorithm=identity))
 
 
 def broker(settings: Settings, name: str) -> AbstractContextManager[Broker]:
@@ -232,7 +253,7 @@ def _work(
 ) -> tuple[Handler, Writer, Sequence[Gate]]:
     """The handler for the jobs of `service`, how its outcomes are written, and what it waits for."""
     if service.name in RECOMPUTATIONS:
-        return Passing(), Recompute(store, RECOMPUTATIONS[service.name](service)), ()
+        return Passing(), Recompute(store, RECOMPUTATIONS[service.name](service, settings)), ()
     check_roots(settings.image_roots)
     calling = caller(service, settings)
     looking = HANDLERS.get(service.name, _analyze)(service, images(settings), calling)

@@ -1,12 +1,14 @@
 """The consensus, rule by rule."""
 
 import itertools
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from windmill import catalog
+from windmill.core import documents
 from windmill.core.voting import vote
 from windmill.model import Box, Detection, Mention, MergedBox, ServiceReply, SourcedDetection, StoredReply
 
@@ -144,7 +146,8 @@ def test_special_stands_beside_the_ranking():
 
 
 def test_colours_and_empty_emoji_never_vote():
-    assert ranking([reply("colors"), reply("metadata"), reply("yolov8", ""), reply("rtdetr", "")]) == {}
+    assert ranking([reply("colors", "🟦"), reply("nsfw2", "🟦")]) == {}
+    assert ranking([reply("metadata"), reply("yolov8", ""), reply("rtdetr", "")]) == {}
 
 
 def test_a_shiny_mention_makes_the_vote_shiny():
@@ -179,3 +182,48 @@ def test_the_order_of_boxes_is_nothing():
     ]
     replies = [reply("yolov8", "🚗"), reply("rtdetr", "🚗")]
     assert len({vote(replies, order) for order in itertools.permutations(boxes)}) == 1
+
+
+def test_a_whole_consensus_by_hand():
+    """Rule by rule. 🌊 is named by one, which is none; a captioner's second word for 🧑 does not count.
+
+    🧑: blip, clip, ollama, rtdetr, yolov8 = 5 votes; boxes of 3 detectors + 2, two captioners + 1, of one
+    classifier nothing: weight 8; 🙂 is ranked + 1, pose found somebody + 1: 10, and 15 in all.
+    🚗: clip and xception, of the whole image: 2 votes + 1. 🙂: blip, face: 2 votes, no bonus.
+    """
+    replies = [
+        reply("blip", words=[("👩", "woman"), ("🙂", "smile")]),
+        reply("ollama", words=[("🧑", "person"), ("🧑", "man")]),
+        reply("yolov8", "🧑", "🧑"),
+        reply("rtdetr", "👨"),
+        reply("clip", "🧑", full=["🚗"]),
+        reply("xception", full=["🚗", "🌊"]),
+        reply("face", "🙂"),
+        reply("pose", found=1),
+        reply("ocr", "💬", text="STOP"),
+    ]
+    boxes = [merged("🧑", "yolov8", "rtdetr", "clip"), merged("🧑", "yolov8", "rtdetr", confidence=0.5)]
+    said = json.loads(documents.consensus(vote(replies, boxes)))
+    assert said["consensus_algorithm"] == "v3"
+    assert said["services_count"] == 9
+    rows = [
+        (one["emoji"], one["votes"], one["evidence_weight"], one["final_score"])
+        for one in said["votes"]["consensus"]
+    ]
+    assert rows == [("🧑", 5, 10, 15), ("🚗", 2, 3, 5), ("🙂", 2, 2, 4)]
+    person = said["votes"]["consensus"][0]
+    assert person["instances"] == {"count": 2, "type": "spatial"}
+    assert person["evidence"] == {
+        "spatial": {"detection_count": 3, "avg_confidence": 0.65, "instance_count": 2},
+        "semantic": {"service_count": 2, "words": ["person", "woman"], "sources": ["blip", "ollama"]},
+        "classification": None,
+        "specialized": None,
+    }
+    assert person["validation"] == ["face_confirmed", "pose_confirmed"]
+    fields = "emoji votes evidence_weight final_score instances evidence services bounding_boxes"
+    assert list(person) == [*fields.split(), "validation", "shiny"]
+    assert {name: one["detected"] for name, one in said["special"].items()} == {
+        "text": True,
+        "face": True,
+        "nsfw": False,
+    }

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from windmill import catalog, wiring
+from windmill import calibration, catalog, wiring
 from windmill.errors import ConfigError
 from windmill.settings import Settings
 
@@ -78,3 +78,17 @@ def test_a_worker_does_not_start_with_such_settings():
         wiring.worker(catalog.facts("blip"), replace(RABBITMQ, request_timeout=1000), None),
     ):
         pass
+
+
+def test_the_rule_of_the_consensus_is_a_setting_and_its_name_tells_the_calibration(tmp_path):
+    counting = wiring.consensus_rule(Settings())
+    weighing = wiring.consensus_rule(Settings(consensus_algorithm="calibrated"))
+    assert (counting.identity, counting.vote([], []).algorithm) == ("v3", "v3")
+    assert weighing.identity == weighing.vote([], []).algorithm
+    shipped = calibration.load()
+    other = replace(shipped, voters=replace(shipped.voters, prior=shipped.voters.prior + 1))
+    path = tmp_path / "own.json"
+    path.write_text(calibration.text(other), "utf-8")
+    own = wiring.consensus_rule(Settings(consensus_algorithm="calibrated", calibration=path))
+    assert own.identity.startswith("calibrated 1 ")
+    assert own.identity != weighing.identity

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from windmill.core import merging, voting
+from windmill.core import merging
 from windmill.errors import BadReply
 from windmill.model import Box, Consensus, Detection, MergedBox, SourcedDetection, Special, Vote
 from windmill.plain import line
@@ -55,7 +55,7 @@ def consensus(value: Consensus) -> str:
             "services_list": value.services,
             "total_processing_time": value.total_processing_time,
             "latest_result_time": latest.isoformat() if latest else None,
-            "consensus_algorithm": voting.ALGORITHM,
+            "consensus_algorithm": value.algorithm,
             "votes": {"consensus": [_vote(vote) for vote in value.votes]},
             "special": {
                 "text": _special(value.text),
@@ -75,7 +75,7 @@ def failure(error: Exception) -> str:
 
 
 def _vote(vote: Vote) -> dict[str, Any]:
-    return {
+    fields: dict[str, Any] = {
         "emoji": vote.emoji,
         "votes": vote.votes,
         "evidence_weight": vote.evidence_weight,
@@ -90,6 +90,9 @@ def _vote(vote: Vote) -> dict[str, Any]:
         "validation": vote.validation,
         "shiny": vote.shiny,
     }
+    if vote.probability is not None:
+        fields |= {"probability": vote.probability, "weights": dict(vote.weights)}
+    return fields
 
 
 def _bounding_box(box: MergedBox) -> dict[str, Any]:

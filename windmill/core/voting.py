@@ -24,6 +24,7 @@ from windmill.model import (
 ALGORITHM = "v3"
 
 PERSON, FACE, NUDITY, TEXT = emoji.PERSON, "🙂", "🔞", "💬"
+COLOURS = "colors"
 SPECIALISTS = ("face", "nsfw2", "ocr", "pose")
 
 
@@ -41,25 +42,40 @@ class _Ballot:
 
 def vote(replies: Sequence[StoredReply], boxes: Sequence[MergedBox]) -> Consensus:
     """Consensus of all successful `replies` of one image and its merged `boxes`; their order is nothing."""
-    stored = sorted(replies, key=lambda one: one.reply.service)
-    spoken = [one.reply for one in stored]
+    return concluded(replies, _rank(tallied(replies, boxes)), ALGORITHM)
+
+
+def tallied(replies: Sequence[StoredReply], boxes: Sequence[MergedBox]) -> Sequence[Vote]:
+    """Every emoji that a service named, with its votes and the evidence for it; not ranked, not curated."""
     strongest_first = sorted(boxes, key=lambda box: (-box.score, box.key))
     agreed = [box for box in strongest_first if box.detection_count > 1 and box.emoji]
-    ballots = _by_emoji(ballot for reply in spoken for ballot in _ballots(reply))
-    ranking = [_vote(own, [b for b in agreed if b.emoji == symbol]) for symbol, own in ballots.items()]
+    ballots = _by_emoji(ballot for reply in _spoken(replies) for ballot in _ballots(reply))
+    return [_vote(own, [b for b in agreed if b.emoji == symbol]) for symbol, own in ballots.items()]
+
+
+def concluded(replies: Sequence[StoredReply], ranking: Sequence[Vote], algorithm: str) -> Consensus:
+    """The consensus whose votes are `ranking`, once they are curated, with what stands beside them."""
+    spoken = _spoken(replies)
     return Consensus(
+        algorithm=algorithm,
         services=tuple(reply.service for reply in spoken),
         total_processing_time=round(math.fsum(reply.processing_time for reply in spoken), 4),
-        latest_result_time=max((one.created for one in stored), default=None),
-        votes=_curate(_rank(ranking), posed=any(r.service == "pose" and r.found for r in spoken)),
+        latest_result_time=max((one.created for one in replies), default=None),
+        votes=_curate(ranking, posed=any(r.service == "pose" and r.found for r in spoken)),
         text=_text(spoken),
         face=_special(FACE, "face", spoken),
         nsfw=_special(NUDITY, "nsfw2", spoken),
     )
 
 
+def _spoken(replies: Sequence[StoredReply]) -> Sequence[ServiceReply]:
+    return sorted((one.reply for one in replies), key=lambda reply: reply.service)
+
+
 def _ballots(reply: ServiceReply) -> Iterable[_Ballot]:
-    """Every emoji of a reply once, in the first way that it comes."""
+    """Every emoji of a reply once, in the first way that it comes; what is said of colours is no vote."""
+    if reply.service == COLOURS:
+        return ()
     seen: dict[str, _Ballot] = {}
     for ballot in _all_ballots(reply):
         if ballot.emoji:

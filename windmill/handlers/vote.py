@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from windmill.catalog import VOTER
 from windmill.core import seen, voting
 from windmill.handlers.base import Clock
-from windmill.model import ConsensusRow, Outcome, Snapshot, StageRow
+from windmill.model import Consensus, ConsensusRow, MergedBox, Outcome, Snapshot, StageRow, StoredReply
+
+Rule = Callable[[Sequence[StoredReply], Sequence[MergedBox]], Consensus]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,12 +18,13 @@ class Vote:
     """Recomputes an image's consensus; nothing follows from it."""
 
     clock: Clock
+    rule: Rule = voting.vote
 
     def __call__(self, snapshot: Snapshot, *, resumed: bool) -> Outcome:  # noqa: ARG002 -- nothing follows
         if not snapshot.replies:
             return Outcome()
         started = self.clock()
-        consensus = voting.vote(snapshot.replies, snapshot.boxes)
+        consensus = self.rule(snapshot.replies, snapshot.boxes)
         row = ConsensusRow(
             image_id=snapshot.image.image_id,
             consensus=consensus,
@@ -31,6 +35,6 @@ class Vote:
             stage=VOTER,
             seen=seen.by_voter(snapshot),
             found=len(consensus.votes),
-            rule=voting.ALGORITHM,
+            rule=consensus.algorithm,
         )
         return Outcome(rows=(row, stage))

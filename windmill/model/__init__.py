@@ -1,5 +1,6 @@
 """The values that move through Windmill: frozen, and without behaviour beyond their own arithmetic."""
 
+from windmill.model.calibration import Voter, Voters
 from windmill.model.jobs import (
     Ack,
     Again,
@@ -109,5 +110,7 @@ __all__ = [
     "Status",
     "StoredReply",
     "Vote",
+    "Voter",
+    "Voters",
     "Which",
 ]

@@ -46,7 +46,11 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vote:
-    """One emoji's place in the consensus."""
+    """One emoji's place in the consensus.
+
+    A rule that is calibrated says how probable it is, and what moved that: `weights`, which add up to its
+    log-odds.
+    """
 
     emoji: str
     votes: int
@@ -57,6 +61,8 @@ class Vote:
     boxes: tuple[MergedBox, ...] = ()
     validation: tuple[str, ...] = ()
     shiny: bool = False
+    probability: float | None = None
+    weights: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +77,9 @@ class Special:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consensus:
-    """What all services together say of one image."""
+    """What all services together say of one image, by the rule `algorithm`."""
 
+    algorithm: str
     services: tuple[str, ...]
     total_processing_time: float
     latest_result_time: datetime | None

@@ -1,0 +1,153 @@
+"""Images with what services said of them, and what is true: of photos, or of a folder of detections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from windmill import vocabularies
+from windmill.core import calibrated, classes
+from windmill.core.emoji import normalise
+from windmill.errors import ConfigError, WindmillError
+from windmill.evaluating import truth
+from windmill.evaluating.boxes import folder
+from windmill.evaluating.boxes.found import Found
+from windmill.evaluating.exam import Exam
+from windmill.evaluating.table import Candidate
+from windmill.model import Box, Detection, ServiceReply, StoredReply
+from windmill.plain import line
+
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)  # rows of results have a time, which says nothing here
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """An image: its name, the replies about it, and the normalised emoji of what it shows."""
+
+    image: str
+    replies: tuple[StoredReply, ...]
+    truth: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Cases:
+    """All images of a folder. `absent`: services that did not answer, with the reason."""
+
+    name: str
+    cases: tuple[Case, ...]
+    absent: Mapping[str, str]
+
+    @property
+    def services(self) -> Sequence[str]:
+        """All that said something which the truth can judge."""
+        return sorted({voter for one in self.cases for by in self.judged(one).values() for voter in by})
+
+    @property
+    def unjudged(self) -> int:
+        """How many labels were named of which nobody knows whether they are true."""
+        return sum(len(calibrated.evidence(one.replies, ())) - len(self.judged(one)) for one in self.cases)
+
+    def judged(self, case: Case) -> Mapping[str, Mapping[str, float]]:
+        """The labels that COCO has classes for, with the confidence of each voter."""
+        said = calibrated.evidence(case.replies, ())
+        return {label: by for label, by in said.items() if label in judged_labels()}
+
+
+@cache
+def judged_labels() -> frozenset[str]:
+    """The normalised emoji of COCO's classes: whether others are true, the annotations do not say."""
+    return frozenset(_label(name) for name in vocabularies.names("coco")) - {""}
+
+
+def is_photos(data: Path) -> bool:
+    """Whether a folder has photos to be looked at; else it has what detectors said."""
+    return (data / "photos.json").exists()
+
+
+def of_photos(data: Path, candidates: Sequence[Candidate], limit: int | None) -> Cases:
+    """What the services that are there say of the photos. Raises `ConfigError`."""
+    photos = truth.photos(data, limit)
+    said: list[list[StoredReply]] = [[] for _ in photos]
+    absent = {}
+    for n, candidate in enumerate(candidates):
+        try:
+            exam = Exam(candidate.open(), photos, {}, f"{n + 1} of {len(candidates)}")
+            heard = [exam.asked.analyze(photo.read()).reply for photo in exam.over(photos)]
+        except WindmillError as exc:
+            absent[candidate.name] = line(exc)
+            continue
+        for replies, reply in zip(said, heard, strict=True):
+            replies.append(_stored(n, reply))
+    shown = [frozenset(_label(one.label) for one in photo.objects) - {""} for photo in photos]
+    cases = (
+        Case(photo.path.stem, tuple(replies), true)
+        for photo, replies, true in zip(photos, said, shown, strict=True)
+    )
+    return _checked(Cases(data.resolve().name, tuple(cases), absent))
+
+
+def of_boxes(data: Path, limit: int | None) -> Cases:
+    """What the detectors of a folder said: the labels of their boxes. Raises `ConfigError`."""
+    source = folder.load(data, limit)
+    names = tuple(one.name for one in source.categories)
+    true = [
+        frozenset(_label(names[n]) for n in own.category) - {""} for own in _by_image(source.truth, source)
+    ]
+    said: list[list[StoredReply]] = [[] for _ in source.pictures]
+    for n, (service, found) in enumerate(sorted(source.detectors.items())):
+        for replies, own in zip(said, _by_image(found, source), strict=True):
+            replies.append(_stored(n, _reply(service, own, names)))
+    cases = (
+        Case(str(picture.id), tuple(replies), shown)
+        for picture, replies, shown in zip(source.pictures, said, true, strict=True)
+    )
+    return _checked(Cases(source.name, tuple(cases), {}))
+
+
+def _checked(found: Cases) -> Cases:
+    if not found.services:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in found.absent.items())
+        raise ConfigError(f"{found.name}: nobody named anything that COCO has a class for. {reasons}")
+    return found
+
+
+def _by_image(found: Found, source: folder.Folder) -> Iterator[Found]:
+    order = np.argsort(found.image, kind="stable")
+    edges = np.searchsorted(found.image[order], np.arange(len(source.pictures) + 1))
+    for start, end in pairwise(edges):
+        yield found.where(order[start:end])
+
+
+def _reply(service: str, own: Found, names: tuple[str, ...]) -> ServiceReply:
+    words = classes.words(names)
+    detections = tuple(
+        Detection(
+            label=names[category],
+            emoji=vocabularies.emoji_of(names[category], "coco"),
+            confidence=float(score),
+            class_name=words.class_of(names[category], ""),
+            box=Box(x=float(box[0]), y=float(box[1]), width=float(box[2]), height=float(box[3])),
+        )
+        for category, score, box in zip(own.category, own.score, own.box, strict=True)
+    )
+    return ServiceReply(
+        service=service,
+        service_types=("spatial",),
+        knows=words.knows,
+        detections=detections,
+        found=len(detections),
+    )
+
+
+def _stored(number: int, reply: ServiceReply) -> StoredReply:
+    return StoredReply(result_id=number, created=_NEVER, reply=replace(reply, processing_time=0.0))
+
+
+def _label(name: str) -> str:
+    return normalise(vocabularies.emoji_of(name, "coco"))
