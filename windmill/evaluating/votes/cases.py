@@ -51,11 +51,11 @@ class Cases:
     @property
     def unjudged(self) -> int:
         """How many labels were named of which nobody knows whether they are true."""
-        return sum(len(calibrated.evidence(one.replies, ())) - len(self.judged(one)) for one in self.cases)
+        return sum(len(calibrated.evidence(one.replies)) - len(self.judged(one)) for one in self.cases)
 
     def judged(self, case: Case) -> Mapping[str, Mapping[str, float]]:
         """The labels that COCO has classes for, with the confidence of each voter."""
-        said = calibrated.evidence(case.replies, ())
+        said = calibrated.evidence(case.replies)
         return {label: by for label, by in said.items() if label in judged_labels()}
 
 
