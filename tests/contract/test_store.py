@@ -9,9 +9,10 @@ from dataclasses import replace
 
 import pytest
 
+from tests.detectors import AVERAGE
 from tests.unit.test_merging import box, reply, seen
 from windmill.core import classes
-from windmill.core.merging import merge
+from windmill.core.merging import merge, rule
 from windmill.errors import ConfigError, StaleBox, StoreError, StoreUnavailable
 from windmill.handlers.vote import Vote
 from windmill.model import (
@@ -85,7 +86,7 @@ def done(image_id, service="yolov8", *, asked="", **fields):
 
 
 def merged(image_id, *boxes):
-    return Outcome(rows=(MergedBoxesRow(image_id=image_id, boxes=boxes),))
+    return Outcome(rows=(MergedBoxesRow(image_id=image_id, boxes=boxes, rule=rule(AVERAGE)),))
 
 
 def crop_result(image_id, key, service="colors", **fields):
@@ -93,8 +94,8 @@ def crop_result(image_id, key, service="colors", **fields):
     return Outcome(rows=(PostprocessingRow(image_id=image_id, box_key=key, service=service, **facts),))
 
 
-CAT_BOX = merge([reply("yolov8", seen("🐈", 0.9, box(0, 0, 9, 9)))])[0]
-DOG_BOX = merge([reply("yolov8", seen("🐕", 0.9, box(20, 20, 9, 9)))])[0]
+CAT_BOX = merge([reply("yolov8", seen("🐈", 0.9, box(0, 0, 9, 9)))], AVERAGE)[0]
+DOG_BOX = merge([reply("yolov8", seen("🐕", 0.9, box(20, 20, 9, 9)))], AVERAGE)[0]
 
 
 def test_saving_twice_is_saving_once(store, image, rows):
@@ -317,7 +318,7 @@ def test_two_workers_with_one_image_take_turns(database, image):
         inside.set()
         go_on.wait(PATIENCE)
         order.append("first")
-        return Outcome(rows=(MergedBoxesRow(image_id=image, boxes=(CAT_BOX,)),))
+        return Outcome(rows=(MergedBoxesRow(image_id=image, boxes=(CAT_BOX,), rule=rule(AVERAGE)),))
 
     def late(snapshot):
         order.append(f"second sees {len(snapshot.boxes)}")
