@@ -74,6 +74,7 @@ def test_accepted_replies_can_be_merged_and_voted_on(said, chance: random.Random
         assert 0 <= box.score <= 1
         assert len(box.key.encode()) <= LONGEST_KEY
         pixel_bounds(box.crop)
+        pixel_bounds(box.box)
         written = json.loads(documents.merged_box(box, merging.rule(AVERAGE)))
         assert documents.read_merged_box(box.key, written) == box
     snapshot = Snapshot(image=IMAGE, replies=tuple(stored))
