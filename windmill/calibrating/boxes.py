@@ -8,19 +8,20 @@ reported yet.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from windmill.calibrating.found import Flags, Floats, Found, Ints, Marked
+from windmill.calibrating.found import Flags, Floats, Ints
 from windmill.calibrating.judge import Judge
-from windmill.calibrating.regression import logistic, mean_weights
+from windmill.calibrating.regression import Examples, Expected, logistic, mean_weights
+from windmill.calibrating.table import LabelledImage, Table, columns
 from windmill.core import fusing
-from windmill.core.fusing import Clusters, Placed, Sightings, Weights
+from windmill.core.fusing import Clusters, Placed, Weights
 from windmill.core.overlaps import pairs
 from windmill.errors import ConfigError
-from windmill.model import Detection, Detector, Detectors, StoredReply
+from windmill.model import Detector, Detectors
 
 DRAWS = 3  # random choices of each image's detectors, beside all of them
 _FEWEST = 20  # boxes that are right, and as many wrong ones, without which nothing can be learned
@@ -31,15 +32,6 @@ _TO_EXPECTED = 1.0  # the same of all other weights around what is expected
 # What is expected of a detector: confidences in log-odds as they are, corners alike, silence worth a little.
 _EXPECTED = Detector(right=-0.5, slope=1.0, place=0.0, place_slope=0.5, silent=-0.5, count=0)
 _BIAS, _AGREEMENT, _OVERLAP = 1.0, 1.0, -5.0
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledImage:
-    """The replies about an image, and what is on it. In `crowds` nobody marked the single objects."""
-
-    replies: tuple[StoredReply, ...]
-    truth: tuple[Detection, ...]
-    crowds: tuple[Detection, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,23 +49,9 @@ class Ideas:
 ALL = Ideas()
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """Boxes of all draws of all images. A group is a class of an image of a draw, `knows` service × group."""
-
-    names: Sequence[str]
-    seen: Sightings
-    knows: Flags
-    marked: Marked
-
-    def found(self, corners: Floats, group: Ints, score: Floats) -> Found:
-        sides = np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]])
-        return Found(group // self.marked.categories, group % self.marked.categories, score, sides)
-
-
 def learn(images: Sequence[LabelledImage], ideas: Ideas = ALL) -> Detectors:
     """The detectors of these images. Raises `ConfigError` where there is too little to learn from."""
-    table = _table(images, DRAWS if ideas.draws else 0)
+    table = columns(images, DRAWS if ideas.draws else 0)
     judge = Judge(table.marked)
     weights = _expected(len(table.names))
     if ideas.chances:
@@ -85,79 +63,6 @@ def learn(images: Sequence[LabelledImage], ideas: Ideas = ALL) -> Detectors:
     placed = fusing.placed(table.seen, found, chance, weights)
     weights = _with_scores(table, judge, placed, weights, ideas)
     return _detectors(table, weights)
-
-
-def _table(images: Sequence[LabelledImage], draws: int) -> _Table:
-    """All draws: first of all replies, then of some, chosen by a random sequence that is always the same."""
-    chance = np.random.default_rng(0)
-    chosen: list[tuple[LabelledImage, Sequence[StoredReply]]] = [(one, one.replies) for one in images]
-    for _ in range(draws):
-        chosen += [(one, _some(one.replies, chance)) for one in images if len(one.replies) > 1]
-    names = sorted({stored.reply.service for one in images for stored in one.replies})
-    service = {name: number for number, name in enumerate(names)}
-    classes = _classes(images)
-    told = [
-        (service[stored.reply.service], image * len(classes), stored.reply)
-        for image, (_, replies) in enumerate(chosen)
-        for stored in replies
-    ]
-    knows = np.zeros((len(names), len(chosen) * len(classes)), bool)
-    for number, start, reply in told:
-        knows[number, [start + classes[name] for name in reply.knows or () if name in classes]] = True
-    rows = [row for number, start, reply in told for row in _rows(number, start, reply.detections, classes)]
-    return _Table(names, _sightings(rows), knows, _marked([one for one, _ in chosen], classes))
-
-
-def _some(replies: Sequence[StoredReply], chance: np.random.Generator) -> Sequence[StoredReply]:
-    """Some of the replies, but not all."""
-    number = chance.integers(1, len(replies))
-    return [replies[n] for n in sorted(chance.permutation(len(replies))[:number])]
-
-
-def _classes(images: Iterable[LabelledImage]) -> Mapping[str, int]:
-    """A number for each class that anybody names or that is there."""
-    named = {one.class_name for image in images for one in (*image.truth, *image.crowds)}
-    for image in images:
-        named |= {one.class_name for stored in image.replies for one in stored.reply.detections}
-    return {name: number for number, name in enumerate(sorted(named))}
-
-
-_Row = tuple[float, float, float, float, float, float, float]  # service, group, confidence, place
-
-
-def _rows(
-    number: int, start: int, detections: Iterable[Detection], classes: Mapping[str, int]
-) -> Iterator[_Row]:
-    for one in detections:
-        if (box := one.box) is not None:
-            group = start + classes[one.class_name]
-            yield number, group, one.confidence, box.x, box.y, box.width, box.height
-
-
-def _columns(rows: Sequence[_Row]) -> Floats:
-    return np.array(rows, float).reshape(-1, 7)
-
-
-def _sightings(rows: Sequence[_Row]) -> Sightings:
-    columns = _columns(rows)
-    return Sightings(
-        corners=np.hstack([columns[:, 3:5], columns[:, 3:5] + columns[:, 5:7]]),
-        logit=fusing.logit(columns[:, 2]),
-        service=columns[:, 0].astype(np.int64),
-        group=columns[:, 1].astype(np.int64),
-    )
-
-
-def _marked(images: Sequence[LabelledImage], classes: Mapping[str, int]) -> Marked:
-    rows: list[_Row] = []
-    for crowded in (0, 1):
-        for image, one in enumerate(images):
-            rows += _rows(crowded, image * len(classes), one.crowds if crowded else one.truth, classes)
-    columns = _columns(rows)
-    group = columns[:, 1].astype(np.int64)
-    many = max(1, len(classes))
-    objects = Found(group // many, group % many, np.ones(len(rows)), columns[:, 3:])
-    return Marked(len(images), many, objects, columns[:, 0] > 0)
 
 
 def _expected(services: int) -> Weights:
@@ -174,7 +79,7 @@ def _expected(services: int) -> Weights:
     )
 
 
-def _with_chances(table: _Table, judge: Judge, weights: Weights, ideas: Ideas) -> Weights:
+def _with_chances(table: Table, judge: Judge, weights: Weights, ideas: Ideas) -> Weights:
     """How likely boxes of each confidence are right: the share of COCO's ten IoUs at which they are.
 
     Each detector is fitted around what fits all of them together.
@@ -182,14 +87,12 @@ def _with_chances(table: _Table, judge: Judge, weights: Weights, ideas: Ideas) -
     right, counted = _judged(table, judge)
     seen = table.seen
     features = np.stack([np.ones(len(right)), seen.logit], axis=1)
-    expected = np.array([_EXPECTED.right, _EXPECTED.slope])
-    no_bound = np.full(2, np.inf)
 
     def fitted(rows: Flags, around: Floats, ridge: float) -> Floats:
-        share = np.ones(int(rows.sum()))
-        return logistic(features[rows], right[rows], around, np.full(2, ridge), share, no_bound)
+        expected = Expected(around, np.full(2, ridge), np.full(2, np.inf))
+        return logistic(Examples(features[rows], right[rows]), expected)
 
-    average = fitted(counted, expected, _TO_EXPECTED)
+    average = fitted(counted, np.array([_EXPECTED.right, _EXPECTED.slope]), _TO_EXPECTED)
     own = [
         fitted(counted & (seen.service == n), average, _TO_AVERAGE) if ideas.each else average
         for n in range(len(table.names))
@@ -198,7 +101,7 @@ def _with_chances(table: _Table, judge: Judge, weights: Weights, ideas: Ideas) -
     return replace(weights, right=learned[:, 0], slope=learned[:, 1])
 
 
-def _judged(table: _Table, judge: Judge) -> tuple[Floats, Flags]:
+def _judged(table: Table, judge: Judge) -> tuple[Floats, Flags]:
     """Of each box how right it is by itself, from 0 to 1, and whether it counts."""
     seen = table.seen
     right, counted = np.zeros(len(seen.logit)), np.zeros(len(seen.logit), bool)
@@ -212,7 +115,7 @@ def _judged(table: _Table, judge: Judge) -> tuple[Floats, Flags]:
     return right, counted
 
 
-def _with_places(table: _Table, found: Clusters, weights: Weights, chance: Floats, ideas: Ideas) -> Weights:
+def _with_places(table: Table, found: Clusters, weights: Weights, chance: Floats, ideas: Ideas) -> Weights:
     """By which weights the corners of clusters come nearest to those of the objects."""
     parts = _Parts.of(table, found, fusing.placed(table.seen, found, chance, weights))
     services = len(table.names)
@@ -241,7 +144,7 @@ class _Parts:
     errors: Floats
 
     @classmethod
-    def of(cls, table: _Table, found: Clusters, placed: Placed) -> _Parts:
+    def of(cls, table: Table, found: Clusters, placed: Placed) -> _Parts:
         thing = _nearest(table, found, placed)
         members = np.bincount(found.cluster, minlength=len(found.leader))
         used = np.flatnonzero((thing >= 0) & (members > 1))
@@ -261,7 +164,7 @@ class _Parts:
         return cls(row, present, errors)
 
 
-def _nearest(table: _Table, found: Clusters, placed: Placed) -> Ints:
+def _nearest(table: Table, found: Clusters, placed: Placed) -> Ints:
     """Of each cluster the object that it overlaps most, from an IoU of one half; -1 if there is none."""
     objects = table.marked.objects.where(~table.marked.crowd)
     group = objects.image * table.marked.categories + objects.category
@@ -277,7 +180,7 @@ def _nearest(table: _Table, found: Clusters, placed: Placed) -> Ints:
     return nearest
 
 
-def _with_scores(table: _Table, judge: Judge, placed: Placed, weights: Weights, ideas: Ideas) -> Weights:
+def _with_scores(table: Table, judge: Judge, placed: Placed, weights: Weights, ideas: Ideas) -> Weights:
     """What agreement, rivals and silence are worth: by which log-odds clusters are right at an IoU of 0.5."""
     found, services = placed.clusters, len(table.names)
     group = table.seen.group[found.leader]
@@ -291,15 +194,14 @@ def _with_scores(table: _Table, judge: Judge, placed: Placed, weights: Weights, 
     features = np.column_stack([np.ones(len(group)), placed.log_odds, overlap, kinds * ideas.silence])
     matches = judge.match(table.found(placed.corners, group, placed.log_odds + _OVERLAP * overlap))
     rows = matches.place[~matches.ignored[0]]
+    right = matches.right[0, ~matches.ignored[0]].astype(float)
     many = kinds.shape[1]
-    learned = logistic(
-        features[rows],
-        matches.right[0, ~matches.ignored[0]].astype(float),
-        expected=np.array([_BIAS, _AGREEMENT, _OVERLAP, *np.full(many, _EXPECTED.silent)]),
+    expected = Expected(
+        weights=np.array([_BIAS, _AGREEMENT, _OVERLAP, *np.full(many, _EXPECTED.silent)]),
         ridge=np.array([_TO_EXPECTED, _TO_EXPECTED, _TO_EXPECTED, *np.full(many, _TO_AVERAGE)]),
-        share=np.ones(len(rows)),
         most=np.array([np.inf, np.inf, 0.0, *np.zeros(many)]),
     )
+    learned = logistic(Examples(features[rows], right), expected)
     bias, agreement, doubt, *silences = learned.tolist()
     return replace(
         weights,
@@ -310,7 +212,7 @@ def _with_scores(table: _Table, judge: Judge, placed: Placed, weights: Weights, 
     )
 
 
-def _detectors(table: _Table, weights: Weights) -> Detectors:
+def _detectors(table: Table, weights: Weights) -> Detectors:
     """The weights by name, rounded as they are written; the average detector is the mean of them."""
     counts = np.bincount(table.seen.service, minlength=len(table.names))
     columns = [weights.right, weights.slope, weights.place, weights.place_slope, weights.silent]

@@ -2,53 +2,80 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
-_STEPS, _ENOUGH = 60, 1e-7
+_STEPS, _ENOUGH = 60, 1e-9  # of a fit; its gain by an example that is none
 _FINEST = 0.01  # an error of a corner, as a share of the box's side, below which errors are alike
 
 
-def logistic(
-    features: Floats, true: Floats, expected: Floats, ridge: Floats, share: Floats, most: Floats
-) -> Floats:
-    """The weights under which `true` (from 0 to 1) is likeliest: logistic regression by Newton's method.
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """What is true of whom: `features` example × weight, `true` from 0 to 1."""
 
-    `ridge` is 1 / variance of each weight around the `expected` one, `share` how much an example counts, and
-    no weight is above `most`: one that tends there is held there, and the others fitted again.
+    features: Floats
+    true: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the weights are drawn to, by `ridge`, which is 1 / variance; none may be above `most`."""
+
+    weights: Floats
+    ridge: Floats
+    most: Floats
+
+
+def logistic(examples: Examples, expected: Expected) -> Floats:
+    """The weights under which the examples are likeliest: logistic regression by Newton's method.
+
+    A weight that tends above what it may be is held there, and the others are fitted again.
     """
-    weights, held = np.minimum(expected, most), np.zeros(len(expected), bool)
+    weights, held = np.minimum(expected.weights, expected.most), np.zeros(len(expected.weights), bool)
     while True:
-        weights = _newton(features, true, expected, ridge, share, weights, held)
-        above = (weights > most) & ~held
+        weights = _newton(examples, expected, weights, ~held)
+        above = (weights > expected.most) & ~held
         if not above.any():
             return weights
         held |= above
-        weights[above] = most[above]
+        weights[above] = expected.most[above]
 
 
-def _newton(
-    features: Floats,
-    true: Floats,
-    expected: Floats,
-    ridge: Floats,
-    share: Floats,
-    weights: Floats,
-    held: NDArray[np.bool_],
-) -> Floats:
-    free, weights = ~held, weights.copy()
+def _newton(examples: Examples, expected: Expected, weights: Floats, free: Flags) -> Floats:
+    """Whole steps where they lead uphill, halved ones where they would lead too far."""
+    best = _likelihood(examples, expected, weights)
     for _ in range(_STEPS):
-        chance = 1 / (1 + np.exp(-np.clip(features @ weights, -30, 30)))
-        gradient = features.T @ (share * (true - chance)) - ridge * (weights - expected)
-        spread = share * np.maximum(chance * (1 - chance), 1e-6)
-        curvature = (features * spread[:, None]).T @ features + np.diag(ridge)
-        step = np.clip(np.linalg.solve(curvature[np.ix_(free, free)], gradient[free]), -2, 2)
-        weights[free] += step
-        if np.abs(step).max(initial=0.0) < _ENOUGH:
-            break
+        step = _step(examples, expected, weights, free)
+        tried, likelihood = weights + step, _likelihood(examples, expected, weights + step)
+        while likelihood < best and np.abs(step).max() > _ENOUGH:
+            step = step / 2
+            tried, likelihood = weights + step, _likelihood(examples, expected, weights + step)
+        if likelihood - best < _ENOUGH * len(examples.true):
+            return tried if likelihood > best else weights
+        weights, best = tried, likelihood
     return weights
+
+
+def _step(examples: Examples, expected: Expected, weights: Floats, free: Flags) -> Floats:
+    features = examples.features
+    chance = np.exp(-np.logaddexp(0, -(features @ weights)))
+    gradient = features.T @ (examples.true - chance) - expected.ridge * (weights - expected.weights)
+    curvature = (features * (chance * (1 - chance))[:, None]).T @ features + np.diag(expected.ridge)
+    step = np.zeros(len(weights))
+    step[free] = np.linalg.solve(curvature[np.ix_(free, free)], gradient[free])
+    return step
+
+
+def _likelihood(examples: Examples, expected: Expected, weights: Floats) -> float:
+    log_odds = examples.features @ weights
+    apart = weights - expected.weights
+    fitting = examples.true @ log_odds - np.logaddexp(0, log_odds).sum()
+    return float(fitting - expected.ridge @ apart**2 / 2)
 
 
 def mean_weights(errors: Floats, features: Floats, present: Floats, expected: Floats, ridge: float) -> Floats:

@@ -6,8 +6,8 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from windmill.calibrating.boxes import LabelledImage
 from windmill.calibrating.found import Found, Line, columns, joined
+from windmill.calibrating.table import LabelledImage
 from windmill.evaluating.boxes import arrivals
 from windmill.evaluating.boxes.arrivals import Kept, Order
 from windmill.evaluating.boxes.folder import Source

@@ -9,8 +9,9 @@ from functools import cache
 from typing import Any, Protocol
 
 from windmill.calibrating import boxes
-from windmill.calibrating.boxes import Ideas, LabelledImage
+from windmill.calibrating.boxes import Ideas
 from windmill.calibrating.found import Found
+from windmill.calibrating.table import LabelledImage
 from windmill.core import merging
 from windmill.evaluating.boxes.folder import Source
 from windmill.model import Box, Detection, Detectors, MergedBox, ServiceReply, StoredReply
