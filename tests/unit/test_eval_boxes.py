@@ -20,8 +20,8 @@ from windmill.evaluating.boxes.arrivals import Kept
 from windmill.evaluating.boxes.crew import crew
 from windmill.evaluating.boxes.crossing import Both, Fold
 from windmill.evaluating.boxes.folder import Source, load
-from windmill.evaluating.boxes.found import columns
-from windmill.evaluating.boxes.judge import Judge, Point
+from windmill.calibrating.found import columns
+from windmill.calibrating.judge import Judge, Point
 from windmill.evaluating.boxes.noise import Versus
 from windmill.evaluating.boxes.report import Plan
 from windmill.evaluating.boxes.rule import Merged
@@ -122,7 +122,7 @@ def old(key, x):
 
 def precision(path, name):
     told = load(path)
-    judge = Judge(told)
+    judge = Judge(told.marked)
     quick = judge.precision(judge.match(told.detectors[name]))
     exact = official.precision(told, told.detectors[name])
     assert astuple(quick) == pytest.approx(astuple(exact), abs=1e-12)
@@ -147,14 +147,14 @@ def test_boxes_in_a_crowd_are_neither_right_nor_wrong(folder):
     )
     assert precision(path, "one").ap == pytest.approx(1)
     told = load(path)
-    judge = Judge(told)
+    judge = Judge(told.marked)
     assert judge.point(judge.match(told.detectors["one"])) == Point(1, 1, 1, 0.5)
 
 
 def test_a_detector_that_says_nothing_has_nothing(folder):
     path = folder(truth((1, PERSON, 0, 10)), one=[])
     assert astuple(precision(path, "one")) == (0, 0, 0)
-    judge = Judge(load(path))
+    judge = Judge(load(path).marked)
     nothing = judge.match(columns([]))
     assert judge.best_point(nothing).f1 == judge.point(nothing).f1 == 0
 
@@ -188,14 +188,14 @@ def test_the_best_point_is_that_of_the_best_threshold(folder):
         ),
     )
     told = load(path)
-    judge = Judge(told)
+    judge = Judge(told.marked)
     assert judge.best_point(judge.match(told.detectors["one"])) == Point(2 / 3, 1, 0.8, 0.6)
 
 
 def test_an_image_drawn_twice_counts_twice(folder):
     path = folder(truth((1, PERSON, 0, 10), (2, PERSON, 0, 10), images=2), one=seen((1, PERSON, 0, 10, 0.8)))
     told = load(path)
-    judge = Judge(told)
+    judge = Judge(told.marked)
     matches = judge.match(told.detectors["one"])
     assert judge.point(matches, np.array([2.0, 0.0])) == Point(1, 1, 1, 0.8)
     assert judge.precision(matches, np.array([3.0, 1.0])).ap == pytest.approx(76 / 101)

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from windmill import vocabularies
+from windmill.calibrating.found import Found
 from windmill.core import calibrated, classes
 from windmill.core.emoji import normalise
 from windmill.errors import ConfigError, WindmillError
 from windmill.evaluating import truth
 from windmill.evaluating.boxes import folder
-from windmill.evaluating.boxes.found import Found
 from windmill.evaluating.exam import Exam
 from windmill.evaluating.table import Candidate
 from windmill.model import Box, Detection, ServiceReply, StoredReply
