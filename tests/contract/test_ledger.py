@@ -330,7 +330,7 @@ def test_asking_again_for_one_box_leaves_the_others_dead(images, store, graveyar
     one = images[0]
     store.save([merged(one, CAT_BOX)])
     for key in (CAT_BOX.key, "another box"):
-        job = Job(image=Image(image_id=one, path="/p/0.jpg"), box=BoxRef(key=key, box=CAT_BOX.box))
+        job = Job(image=Image(image_id=one, path="/p/0.jpg"), box=BoxRef(key=key, box=CAT_BOX.crop))
         row = DeadRow(
             service="bbox_colors",
             image_id=one,

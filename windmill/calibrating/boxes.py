@@ -82,23 +82,24 @@ def _expected(services: int) -> Weights:
 def _with_chances(table: Table, judge: Judge, weights: Weights, ideas: Ideas) -> Weights:
     """How likely boxes of each confidence are right: the share of COCO's ten IoUs at which they are.
 
-    Each detector is fitted around what fits all of them together.
+    Each detector is fitted around what fits all of them together. No slope is negative (here the falling one
+    is at most 0): who is surer is not less right.
     """
     right, counted = _judged(table, judge)
     seen = table.seen
-    features = np.stack([np.ones(len(right)), seen.logit], axis=1)
+    features = np.stack([np.ones(len(right)), -seen.logit], axis=1)
 
     def fitted(rows: Flags, around: Floats, ridge: float) -> Floats:
-        expected = Expected(around, np.full(2, ridge), np.full(2, np.inf))
+        expected = Expected(around, np.full(2, ridge), np.array([np.inf, 0.0]))
         return logistic(Examples(features[rows], right[rows]), expected)
 
-    average = fitted(counted, np.array([_EXPECTED.right, _EXPECTED.slope]), _TO_EXPECTED)
+    average = fitted(counted, np.array([_EXPECTED.right, -_EXPECTED.slope]), _TO_EXPECTED)
     own = [
         fitted(counted & (seen.service == n), average, _TO_AVERAGE) if ideas.each else average
         for n in range(len(table.names))
     ]
     learned = np.array(own)
-    return replace(weights, right=learned[:, 0], slope=learned[:, 1])
+    return replace(weights, right=learned[:, 0], slope=-learned[:, 1])
 
 
 def _judged(table: Table, judge: Judge) -> tuple[Floats, Flags]:
@@ -191,22 +192,22 @@ def _with_scores(table: Table, judge: Judge, placed: Placed, weights: Weights, i
     silent[found.cluster, table.seen.service] = 0.0
     overlap = np.where(contested, placed.overlap, 0.0) ** 2 * ideas.rivals
     kinds = silent if ideas.each else silent.sum(axis=1, keepdims=True)
-    features = np.column_stack([np.ones(len(group)), placed.log_odds, overlap, kinds * ideas.silence])
+    features = np.column_stack([np.ones(len(group)), -placed.log_odds, overlap, kinds * ideas.silence])
     matches = judge.match(table.found(placed.corners, group, placed.log_odds + _OVERLAP * overlap))
     rows = matches.place[~matches.ignored[0]]
     right = matches.right[0, ~matches.ignored[0]].astype(float)
     many = kinds.shape[1]
     expected = Expected(
-        weights=np.array([_BIAS, _AGREEMENT, _OVERLAP, *np.full(many, _EXPECTED.silent)]),
+        weights=np.array([_BIAS, -_AGREEMENT, _OVERLAP, *np.full(many, _EXPECTED.silent)]),
         ridge=np.array([_TO_EXPECTED, _TO_EXPECTED, _TO_EXPECTED, *np.full(many, _TO_AVERAGE)]),
-        most=np.array([np.inf, np.inf, 0.0, *np.zeros(many)]),
+        most=np.array([np.inf, 0.0, 0.0, *np.zeros(many)]),
     )
     learned = logistic(Examples(features[rows], right), expected)
     bias, agreement, doubt, *silences = learned.tolist()
     return replace(
         weights,
         bias=bias,
-        agreement=agreement,
+        agreement=-agreement,
         overlap=doubt * ideas.rivals,
         silent=np.broadcast_to(np.array(silences) * ideas.silence, services),
     )
@@ -219,7 +220,7 @@ def _detectors(table: Table, weights: Weights) -> Detectors:
     known = {name: _detector([one[n] for one in columns], counts[n]) for n, name in enumerate(table.names)}
     return Detectors(
         bias=round(weights.bias, _PLACES),
-        agreement=round(weights.agreement, _PLACES),
+        agreement=round(weights.agreement, _PLACES) + 0.0,
         overlap=round(weights.overlap, _PLACES),
         average=_detector([one.mean() for one in columns], counts.sum()),
         known=known,

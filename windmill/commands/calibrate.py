@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from windmill import calibration, wiring
-from windmill.calibrating import votes
+from windmill import calibration
+from windmill.calibrating import boxes, votes
 from windmill.calibration import Calibration, Learned
 from windmill.commands import candidates
 from windmill.commands.eval_votes import gathered
@@ -56,7 +56,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         for one in votes.examples(case.image, case.replies, case.truth, judged_labels())
     ]
     made = Calibration(
-        learned=_learned(folders), boxes=wiring.detectors(settings), voters=votes.learn(examples)
+        learned=_learned(folders),
+        boxes=boxes.learn([one for folder in folders for one in folder.boxes]),
+        voters=votes.learn(examples),
     )
     _write(calibration.text(made), args.out)
     for name, reason in ((name, reason) for folder in folders for name, reason in folder.absent.items()):
