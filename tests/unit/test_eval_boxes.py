@@ -12,6 +12,8 @@ from itertools import permutations
 import numpy as np
 import pytest
 
+from windmill.calibrating.found import columns
+from windmill.calibrating.judge import Judge, Point
 from windmill.cli import main
 from windmill.errors import ConfigError
 from windmill.evaluating import document
@@ -20,8 +22,6 @@ from windmill.evaluating.boxes.arrivals import Kept
 from windmill.evaluating.boxes.crew import crew
 from windmill.evaluating.boxes.crossing import Both, Fold
 from windmill.evaluating.boxes.folder import Source, load
-from windmill.calibrating.found import columns
-from windmill.calibrating.judge import Judge, Point
 from windmill.evaluating.boxes.noise import Versus
 from windmill.evaluating.boxes.report import Plan
 from windmill.evaluating.boxes.rule import Merged
@@ -111,8 +111,8 @@ def detection(x, label="person"):
 def merged(key, source):
     seen = source.detection
     return MergedBox(
-        key=key, emoji="", label=seen.label, labels=(seen.label,), box=seen.box, score=seen.confidence,
-        avg_confidence=seen.confidence, detections=(source,),
+        key=key, class_name=seen.class_name, emoji="", label=seen.label, labels=(seen.label,), box=seen.box,
+        crop=seen.box, score=seen.confidence, avg_confidence=seen.confidence, detections=(source,),
     )  # fmt: skip
 
 
