@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from windmill.core.overlaps import Floats, Ints, Neighbours, iou, neighbours, overlapping, pairs
+from windmill.core.overlaps import Floats, Ints, Pairs, iou, neighbours, overlapping, pairs
 
 Flags = NDArray[np.bool_]
 
@@ -62,7 +62,7 @@ class Clusters:
 
     cluster: Ints
     leader: Ints
-    rivals: tuple[Ints, Ints, Floats]
+    rivals: Pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +101,19 @@ def clusters(seen: Sightings, chance: Floats) -> Clusters:
     or leads. A leader never moves, so who says nothing there changes nothing there.
     """
     order = _surest_first(seen, chance)
-    near = neighbours(seen.corners, seen.group, SAME_OBJECT)
-    crowded = near.count > CROWDED * len(order)
-    leads = _leaders_in_crowds(seen, order) if crowded else _leaders(seen, order, near)
+    near = neighbours(seen.corners, seen.group, RIVAL)
+    if near.count > CROWDED * len(order):
+        leads = _leaders_in_crowds(seen, order)
+        touching = _touching(seen, np.flatnonzero(leads == np.arange(len(leads))))
+    else:
+        touching = overlapping(seen.corners, *near.pairs(), RIVAL)
+        leads = _leaders(seen, order, touching)
     leader = order[leads[order] == order]
     number = np.empty_like(order)
     number[leader] = np.arange(len(leader))
-    return Clusters(number[leads], leader, pairs(seen.corners[leader], seen.group[leader], RIVAL))
+    one, other, overlap = touching
+    both = (leads[one] == one) & (leads[other] == other)
+    return Clusters(number[leads], leader, (number[one[both]], number[other[both]], overlap[both]))
 
 
 def _surest_first(seen: Sightings, chance: Floats) -> Ints:
@@ -119,14 +125,14 @@ def _surest_first(seen: Sightings, chance: Floats) -> Ints:
     return order
 
 
-def _leaders(seen: Sightings, order: Ints, near: Neighbours) -> Ints:
+def _leaders(seen: Sightings, order: Ints, touching: Pairs) -> Ints:
     """For each box its cluster's leader, itself if it leads."""
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    one, other = near.pairs()
-    apart = seen.service[one] != seen.service[other]
-    one, other, overlap = overlapping(seen.corners, one[apart], other[apart], SAME_OBJECT)
-    later, earlier = np.maximum(rank[one], rank[other]), np.minimum(rank[one], rank[other])
+    one, other, overlap = touching
+    near = (overlap >= SAME_OBJECT) & (seen.service[one] != seen.service[other])
+    one, other, overlap = rank[one[near]], rank[other[near]], overlap[near]
+    later, earlier = np.maximum(one, other), np.minimum(one, other)
     turn = np.lexsort((earlier, -overlap, later))
     leads = list(range(len(order)))
     service = seen.service[order].tolist()
@@ -136,6 +142,12 @@ def _leaders(seen: Sightings, order: Ints, near: Neighbours) -> Ints:
             leads[box] = leader
             taken.add((leader, service[box]))
     return order[np.array(leads, np.int64)][rank]
+
+
+def _touching(seen: Sightings, chosen: Ints) -> Pairs:
+    """Of these boxes all pairs that may be rivals."""
+    one, other, overlap = pairs(seen.corners[chosen], seen.group[chosen], RIVAL)
+    return chosen[one], chosen[other], overlap
 
 
 def _leaders_in_crowds(seen: Sightings, order: Ints) -> Ints:

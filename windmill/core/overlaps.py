@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Pairs = tuple[Ints, Ints, Floats]  # one box, the other, and their IoU
 
 _MANY = 16  # neighbours of a box from which it is worth to look along the other side, too
 _ROUNDING = 4 * np.finfo(float).eps
@@ -59,12 +60,12 @@ def _area(columns: Floats) -> Floats:
     return product
 
 
-def pairs(corners: Floats, group: Ints, least: float) -> tuple[Ints, Ints, Floats]:
+def pairs(corners: Floats, group: Ints, least: float) -> Pairs:
     """All pairs of boxes of one group whose IoU is `least` or more, with that IoU; `least` is above 0."""
     return overlapping(corners, *neighbours(corners, group, least).pairs(), least)
 
 
-def overlapping(corners: Floats, one: Ints, other: Ints, least: float) -> tuple[Ints, Ints, Floats]:
+def overlapping(corners: Floats, one: Ints, other: Ints, least: float) -> Pairs:
     """Those of the pairs whose IoU is `least` or more, with that IoU."""
     columns = np.ascontiguousarray(corners.T)
     found = _iou(columns.take(one, axis=1), columns.take(other, axis=1))
