@@ -27,7 +27,7 @@ from windmill.heartbeats import Heart, Pulse
 from windmill.images import ImageFiles
 from windmill.middleware.base import Middleware
 from windmill.middleware.job_log import JobLog
-from windmill.model import QueueState
+from windmill.model import Detectors, QueueState
 from windmill.ports import Broker, Gate, ImageSource, ServiceCaller, Store
 from windmill.postgres import schema
 from windmill.postgres.graveyard import PostgresGraveyard
@@ -58,7 +58,7 @@ Looking = Callable[[Service, ImageSource, ServiceCaller], Handler]
 
 # The kinds of work. What is not named here is a service that looks at whole images.
 RECOMPUTATIONS: Mapping[str, Callable[[Service, Settings], Recomputation]] = {
-    MERGER: lambda service, _: Merge(merger=service),
+    MERGER: lambda service, settings: Merge(merger=service, detectors=detectors(settings)),
     VOTER: lambda _, settings: Vote(clock=time.perf_counter, rule=consensus_rule(settings).vote),
 }
 HANDLERS: Mapping[str, Looking] = {
@@ -73,6 +73,11 @@ HANDLERS: Mapping[str, Looking] = {
 def services(settings: Settings) -> Catalog:
     """The catalog that SERVICE_CONFIG names."""
     return catalog.load(settings.service_config)
+
+
+def detectors(settings: Settings) -> Detectors:
+    """By what boxes are merged: what CALIBRATION says of detectors. Raises `ConfigError`."""
+    return calibration.load(settings.calibration_file).boxes
 
 
 def consensus_rule(settings: Settings) -> ConsensusRule:

@@ -9,6 +9,7 @@ from contextlib import closing
 import pytest
 
 from tests.contract.test_store import CAT_BOX, PATIENCE, add_images, crop_result, dispatched, done, merged
+from tests.detectors import AVERAGE
 from windmill.catalog import facts
 from windmill.core import merging, seen, wire
 from windmill.dead import Matching
@@ -37,7 +38,7 @@ from windmill.postgres.histories import PostgresHistories
 from windmill.postgres.ledger import PostgresLedger
 
 SERVICES = ("yolov8", "blip")
-MERGER, VOTER = Merge(merger=facts("bbox_merger")), Vote(clock=lambda: 0.0)
+MERGER, VOTER = Merge(merger=facts("bbox_merger"), detectors=AVERAGE), Vote(clock=lambda: 0.0)
 
 
 @pytest.fixture
@@ -181,14 +182,14 @@ def test_boxes_and_stages_are_made_again(images, store, ledger):
     store.save([crop_result(one, CAT_BOX.key, model_version="c 1")])
     boxes = {"services": ("bbox_colors",), "kept_as": "colors"}
     (again,) = send(ledger, BoxesAgain(**boxes, which=Which.STALE, version="c 2"))
-    assert again.job.box == BoxRef(key=CAT_BOX.key, box=CAT_BOX.box)
+    assert again.job.box == BoxRef(key=CAT_BOX.key, box=CAT_BOX.crop)
     assert send(ledger, BoxesAgain(**boxes, which=Which.STALE, version="c 1")) == []
     assert send(ledger, BoxesAgain(**boxes, which=Which.FAILED)) == []
     assert send(ledger, BoxesAgain(**boxes, which=Which.ALL, only="🧑")) == []
     store.recompute([one], lambda snapshot: MERGER(snapshot, resumed=False))
     stale = {"services": ("bbox_merger",), "which": Which.STALE}
     assert send(ledger, StagesAgain(**stale, rule="another 9")) != []
-    assert send(ledger, StagesAgain(**stale, rule=merging.IDENTITY)) == []
+    assert send(ledger, StagesAgain(**stale, rule=str(merging.rule(AVERAGE)))) == []
 
 
 def test_what_lies_in_no_queue_is_lost_and_only_that(images, store, ledger):
@@ -329,7 +330,7 @@ def test_asking_again_for_one_box_leaves_the_others_dead(images, store, graveyar
     one = images[0]
     store.save([merged(one, CAT_BOX)])
     for key in (CAT_BOX.key, "another box"):
-        job = Job(image=Image(image_id=one, path="/p/0.jpg"), box=BoxRef(key=key, box=CAT_BOX.box))
+        job = Job(image=Image(image_id=one, path="/p/0.jpg"), box=BoxRef(key=key, box=CAT_BOX.crop))
         row = DeadRow(
             service="bbox_colors",
             image_id=one,

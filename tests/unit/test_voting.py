@@ -38,10 +38,12 @@ def merged(emoji, *services, confidence=0.8):
     sources = tuple(SourcedDetection(service=s, result_id=1, detection=detection) for s in services)
     return MergedBox(
         key=f"{emoji} {services}",
+        class_name=emoji,
         emoji=emoji,
         label=emoji,
         labels=(emoji,),
         box=PLACE,
+        crop=PLACE,
         score=confidence,
         avg_confidence=confidence,
         detections=sources,

@@ -1,4 +1,4 @@
-"""`windmill calibrate`: learn how right voters are."""
+"""`windmill calibrate`: learn how right detectors and voters are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from windmill import calibration
-from windmill.calibrating import votes
+from windmill.calibrating import boxes, votes
 from windmill.calibration import Calibration, Learned
 from windmill.commands import candidates
 from windmill.commands.eval_votes import gathered
@@ -19,16 +19,17 @@ from windmill.plain import line
 from windmill.settings import Settings
 
 HELP = """\
-Learns from images of which it is known what they show how right each voter is (extra `[eval]`), and writes
-that as the file which CONSENSUS_ALGORITHM=calibrated weighs votes by. DIR is as for `windmill eval votes`;
-several are learned from together.
+Learns from images of which it is known what they show how right each detector and each voter is (extra
+`[eval]`), and writes that as the file by which boxes are merged, and by which CONSENSUS_ALGORITHM=calibrated
+weighs votes. DIR is as for `windmill eval votes`; several are learned from together.
 
   windmill calibrate --data coco-photos --out calibration.json
   windmill calibrate --data coco-photos --data coco-boxes --out calibration.json
   windmill calibrate --data coco-photos --url yolov8=http://gpu2:7773 --out calibration.json
 
-Then set CALIBRATION to the file, and `windmill rerun --service consensus --stale` votes anew where another
-calibration did. How good the result is on other images, `windmill eval votes` says.
+Then set CALIBRATION to the file where workers run and start them anew; `windmill rerun --stale` with
+--service bbox_merger, and with --service consensus, merges and votes anew where another calibration did. How
+good the result is on other images, `windmill eval boxes` and `windmill eval votes` say.
 Exit status: 0 written, 2 wrong arguments or data, 130 interrupted."""
 
 
@@ -54,10 +55,15 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         for case in folder.cases
         for one in votes.examples(case.image, case.replies, case.truth, judged_labels())
     ]
-    made = Calibration(learned=_learned(folders), voters=votes.learn(examples))
+    made = Calibration(
+        learned=_learned(folders),
+        boxes=boxes.learn([one for folder in folders for one in folder.boxes]),
+        voters=votes.learn(examples),
+    )
     _write(calibration.text(made), args.out)
     for name, reason in ((name, reason) for folder in folders for name, reason in folder.absent.items()):
         sys.stderr.write(f"not there: {line(name)}: {reason}\n")
+    sys.stderr.write(f"{merging.rule(made.boxes)}: {', '.join(made.boxes.known)}\n")
     sys.stderr.write(f"{calibrated.identity(made.voters)}: {', '.join(made.voters.known)}\n")
     return 0
 
@@ -65,7 +71,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 def _learned(folders: list[Cases]) -> Learned:
     images = sum(len(folder.cases) for folder in folders)
     names = tuple(folder.name for folder in folders)
-    return Learned(sources=names, images=images, boxes=merging.IDENTITY)
+    return Learned(sources=names, images=images)
 
 
 def _write(text: str, out: Path | None) -> None:

@@ -81,8 +81,7 @@ def _selection(
     if name == SCORER:
         raise ConfigError(f"{SCORER} follows from captions: rerun the captioner")
     if name in (MERGER, VOTER):
-        rule = merging.IDENTITY if name == MERGER else wiring.consensus_rule(settings).identity
-        return StagesAgain(services=(name,), which=which, rule=rule, group=args.group)
+        return StagesAgain(services=(name,), which=which, rule=_rule(name, settings), group=args.group)
     kept_as = BOX_WORKERS.get(name, name)
     version = _current(args, catalog, settings, ledger, kept_as) if which is Which.STALE else ""
     if name in BOX_WORKERS:
@@ -91,6 +90,13 @@ def _selection(
             services=(name,), kept_as=kept_as, which=which, version=version, only=only, group=args.group
         )
     return ImagesAgain(services=(name,), which=which, version=version, group=args.group)
+
+
+def _rule(stage: str, settings: Settings) -> str:
+    """What a stage's results carry if they are made now."""
+    if stage == MERGER:
+        return str(merging.rule(wiring.detectors(settings)))
+    return wiring.consensus_rule(settings).identity
 
 
 def _current(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -135,11 +135,11 @@ def _corners(boxes: Sequence[Box]) -> Floats:
     return corners
 
 
-def _knows(spatial: Sequence[StoredReply], classes: Iterable[str]) -> Flags:
+def _knows(spatial: Sequence[StoredReply], classes: Collection[str]) -> Flags:
     """Which service says that it knows which class: service × class."""
     known = [one.reply.knows or frozenset() for one in spatial]
     rows = [[name in words for name in classes] for words in known]
-    return np.array(rows, bool).reshape(len(spatial), -1)
+    return np.array(rows, bool).reshape(len(spatial), len(classes))
 
 
 def _weights(services: Iterable[str], detectors: Detectors) -> Weights:

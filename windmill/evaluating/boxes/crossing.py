@@ -6,11 +6,12 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from windmill.calibrating.found import Found, Line, columns, joined
+from windmill.calibrating.table import LabelledImage
 from windmill.evaluating.boxes import arrivals
 from windmill.evaluating.boxes.arrivals import Kept, Order
 from windmill.evaluating.boxes.folder import Source
-from windmill.evaluating.boxes.found import Found, Line, columns, joined
-from windmill.evaluating.boxes.rule import LabelledImage, Merged, Rule, Shown, shown
+from windmill.evaluating.boxes.rule import Merged, Rule, Shown, shown
 from windmill.model import MergedBox
 
 Names = frozenset[str]
@@ -68,7 +69,7 @@ class Fold:
 
     def _labelled(self, told: Shown, image: int) -> LabelledImage:
         replies = tuple(told.replies[name][image] for name in self.detectors)
-        return LabelledImage(replies, told.truth[image])
+        return LabelledImage(replies, told.truth[image], told.crowds[image])
 
     def _states(self, told: Shown, image: int, learned: object) -> dict[Names, Merged]:
         subsets = arrivals.prefixes(self.orders) or [frozenset(self.detectors)]

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from windmill.calibrating.found import Flags, Found, Line, Marked, columns
 from windmill.errors import ConfigError
-from windmill.evaluating.boxes.found import Flags, Found, Line, columns
 
 TRUTH = "ground_truth"
 _ENDINGS = (".json", ".json.gz")
@@ -54,6 +54,10 @@ class Folder:
     crowd: Flags
     detectors: Mapping[str, Found]
     knows: Mapping[str, frozenset[str]]
+
+    @property
+    def marked(self) -> Marked:
+        return Marked(len(self.pictures), len(self.categories), self.truth, self.crowd)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from windmill.calibrating.found import Found
+from windmill.calibrating.judge import Judge, Point, Precision
 from windmill.errors import ConfigError
 from windmill.evaluating.boxes import arrivals, official, rivals
 from windmill.evaluating.boxes.arrivals import Order
 from windmill.evaluating.boxes.crew import Crew
 from windmill.evaluating.boxes.crossing import Both, Fold, Outcome, together
 from windmill.evaluating.boxes.folder import Source
-from windmill.evaluating.boxes.found import Found
-from windmill.evaluating.boxes.judge import Judge, Point, Precision
 from windmill.evaluating.boxes.noise import Differences, Versus
 from windmill.evaluating.boxes.rivals import Rival, Thresholds, Trial
 from windmill.evaluating.boxes.rule import Rule
@@ -104,7 +104,7 @@ def reports(plan: Plan, crew: Crew) -> Iterator[Report]:
     folder = plan.source.folder
     if len(folder.pictures) < plan.folds:
         raise ConfigError(f"{len(folder.pictures)} images are too few to be cross-validated")
-    judge = Judge(folder)
+    judge = Judge(folder.marked)
     names = list(dict.fromkeys(name for names in plan.sets.values() for name in names))
     found = [folder.detectors[name] for name in names]
     precisions = crew.do([Official(plan.source, one) for one in found])

@@ -130,8 +130,6 @@ def _voter_row(name: str, voter: Voter, voters: Voters) -> tuple[str, ...]:
         f"{calibrated.probability({'prior': voters.prior, name: calibrated.worth(voter, at)}):.2f}"
         for at in (0.5, 0.9)
     ]
-    if name == calibrated.MERGED:
-        alone = [_NO_ERROR, _NO_ERROR]
     silence = f"divides the odds by {math.exp(-voter.silent):.1f}" if voter.silent else "says nothing"
     return name, f"{voter.count:,}", f"{voter.right:.2f}", *alone, silence
 
