@@ -59,10 +59,14 @@ def test_empty_huge_and_equal_boxes_pair_as_any_others(drawn, groups, least):
 
 
 def test_a_box_far_away_hides_no_pair_however_exact_the_overlap():
-    near = corners([(0, 0, 10, 10), (0, 0, 10, 6.5), (0, 0, 6.5, 10)])
-    far = corners([(1e9, 1e9, 1e9 + 1, 1e9 + 1)] * 2)
-    group = np.array([99, 99, 99, 0, 100])
-    assert [line[:2] for line in found(np.vstack([near, far]), group, 0.65)] == [(0, 1), (0, 2)]
+    start, width = np.random.default_rng(0).random((2, 50, 1)) * 300
+    whole, part = (
+        np.hstack([start, 9 * start, start + share * width, 9 * start + width]) for share in (1, 0.65)
+    )
+    far = corners([(1e9, 1e9, 1e9 + 1, 1e9 + 1)])
+    boxes, group = np.vstack([whole, part, far]), np.repeat([99, 0], [100, 1])
+    assert found(boxes, group, 0.65 - 1e-9) == expected(boxes, group, 0.65 - 1e-9)
+    assert len(expected(boxes, group, 0.65 - 1e-9)) >= 50
 
 
 def test_groups_never_meet():
