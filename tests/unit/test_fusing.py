@@ -198,7 +198,10 @@ def test_one_more_word_for_the_very_box_raises_it(seen, confidence):
     corners, group = before.corners[0], seen.group[before.clusters.leader[0]]
     word = sightings((SERVICES, confidence / 20, *corners, group))
     both = Sightings(
-        *(np.concatenate([getattr(seen, n), getattr(word, n)]) for n in ("corners", "logit", "service", "group"))
+        *(
+            np.concatenate([getattr(seen, n), getattr(word, n)])
+            for n in ("corners", "logit", "service", "group")
+        )
     )
     after = placed(both, by)
     assume(after.clusters.leader[0] == before.clusters.leader[0] and after.clusters.cluster[-1] == 0)
@@ -212,7 +215,11 @@ PLACES = st.sampled_from([0.0, -1e9, -3.0, 5.0, 1e9])
 
 
 @few
-@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from([0, 0.5, 1]), PLACES, PLACES, SIDES, SIDES), max_size=12))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.sampled_from([0, 0.5, 1]), PLACES, PLACES, SIDES, SIDES), max_size=12
+    )
+)
 def test_empty_huge_and_certain_boxes_have_numbers_too(rows):
     seen = sightings(*[(s, c, x, y, x + w, y + h) for s, c, x, y, w, h in rows])
     found = placed(seen)

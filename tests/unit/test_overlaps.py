@@ -20,7 +20,9 @@ def corners(rows):
 def found(boxes, group, least):
     """Pairs as a set, the smaller number first, with their IoU."""
     one, other, overlap = pairs(boxes, group, least)
-    lines = zip(np.minimum(one, other).tolist(), np.maximum(one, other).tolist(), overlap.tolist(), strict=True)
+    lines = zip(
+        np.minimum(one, other).tolist(), np.maximum(one, other).tolist(), overlap.tolist(), strict=True
+    )
     return sorted(lines)
 
 
