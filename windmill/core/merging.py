@@ -128,7 +128,7 @@ def _scene(replies: Iterable[StoredReply], detectors: Detectors) -> _Scene:
 
 
 def _said(stored: StoredReply) -> Sequence[Detection]:
-    """Its detections, by label where they are alike in all that counts: their order in the reply is nothing."""
+    """Its detections, those that are alike but for their words by these: their order in the reply is nothing."""
     return sorted(stored.reply.detections, key=attrgetter("label", "emoji", "shiny"))
 
 
