@@ -111,8 +111,8 @@ def detection(x, label="person"):
 def merged(key, source):
     seen = source.detection
     return MergedBox(
-        key=key, emoji="", label=seen.label, labels=(seen.label,), box=seen.box, score=seen.confidence,
-        avg_confidence=seen.confidence, detections=(source,),
+        key=key, class_name=seen.class_name, emoji="", label=seen.label, labels=(seen.label,), box=seen.box,
+        crop=seen.box, score=seen.confidence, avg_confidence=seen.confidence, detections=(source,),
     )  # fmt: skip
 
 

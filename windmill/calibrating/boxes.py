@@ -24,7 +24,6 @@ from windmill.errors import ConfigError
 from windmill.model import Detector, Detectors
 
 DRAWS = 3  # random choices of each image's detectors, beside all of them
-_FEWEST = 20  # boxes that are right, and as many wrong ones, without which nothing can be learned
 _PLACES = 4  # decimals: what is written and read again is the same
 _TO_AVERAGE = 10.0  # 1 / variance of detectors around the average one, in log-odds
 _TO_EXPECTED = 1.0  # the same of all other weights around what is expected
@@ -50,8 +49,13 @@ ALL = Ideas()
 
 
 def learn(images: Sequence[LabelledImage], ideas: Ideas = ALL) -> Detectors:
-    """The detectors of these images. Raises `ConfigError` where there is too little to learn from."""
+    """The detectors of these images; of few images, little more than what is expected of any detector.
+
+    Raises `ConfigError` where there is nothing to learn from.
+    """
     table = columns(images, DRAWS if ideas.draws else 0)
+    if not len(table.seen.logit) or not len(table.marked.objects):
+        raise ConfigError("nothing to learn from: images without boxes, or without objects")
     judge = Judge(table.marked)
     weights = _expected(len(table.names))
     if ideas.chances:
@@ -111,8 +115,6 @@ def _judged(table: Table, judge: Judge) -> tuple[Floats, Flags]:
         matches = judge.match(table.found(seen.corners[rows], seen.group[rows], seen.logit[rows]))
         right[rows[matches.place]] = matches.right.mean(axis=0)
         counted[rows[matches.place]] = ~matches.ignored[0]
-    if min((right[counted] > 0).sum(), (right[counted] == 0).sum()) < _FEWEST:
-        raise ConfigError(f"too little to learn from: fewer than {_FEWEST} boxes that are right, or wrong")
     return right, counted
 
 

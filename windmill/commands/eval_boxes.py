@@ -34,7 +34,7 @@ format and, for each detector, NAME.json in COCO's results format; each may be g
 
   windmill eval boxes --data coco-boxes
   windmill eval boxes --data coco-boxes --set mine=yolo-v3,ssd-resnet50-fpn --against wbf
-  windmill eval boxes --data coco-boxes --document docs/quality.md
+  windmill eval boxes --data coco-boxes --ablate --document docs/quality.md
   windmill eval boxes --data coco-boxes --limit 200 --json
 
 Without --set: the sets A to D of docs/quality.md of which all detectors are there, and all detectors
@@ -61,6 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="nms,nmw,wbf",
         metavar="A,B",
         help=f"the other methods: some of {', '.join(rivals.METHODS)}, or {_NOBODY} (default: nms,nmw,wbf)",
+    )
+    parser.add_argument(
+        "--ablate", action="store_true", help="also Windmill's rule without one idea after another"
     )
     parser.add_argument("--folds", type=count_of, default=5, metavar="N", help="parts to cross-validate (5)")
     parser.add_argument(
@@ -102,7 +105,7 @@ def _plan(args: argparse.Namespace) -> Plan:
         source=source,
         sets=_sets(args.set, names) if args.set else report.default_sets(names),
         rivals=_rivals(args.against),
-        rules=rule.RULES,
+        rules={**rule.RULES, **(rule.ABLATED if args.ablate else {})},
         folds=args.folds,
         resamples=args.resamples,
     )
@@ -138,6 +141,7 @@ def _command(args: argparse.Namespace) -> str:
     for one in args.set:
         words += ["--set", one]
     words += ["--against", args.against, "--folds", str(args.folds), "--resamples", str(args.resamples)]
+    words += ["--ablate"] if args.ablate else []
     return shlex.join(words + (["--limit", str(args.limit)] if args.limit else []))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from statistics import mean
 from typing import Any
 
@@ -20,6 +20,7 @@ _STAGES = (
     "worst ΔAP",
     "worst ΔF1",
     "boxes kept",
+    "in place",
     "crops kept",
     "new crops per image",
     "unmentioned boxes",
@@ -96,7 +97,11 @@ def _ways(report: Report) -> Sheet:
         for one, alone in zip(report.detectors, report.alone, strict=True)
     ]
     others = [(*_row(one, f"{one.how}, score {one.point.threshold:.2f}"), "") for one in report.rivals]
-    ours = [(*_row(one, "as stored"), "") for one in report.rules]
+    first, *others_of_ours = report.rules
+    ours = [
+        (*_row(first, "as stored"), ""),
+        *((*_row(replace(one, name=f"– {one.name}"), "as stored"), "") for one in others_of_ours),
+    ]
     return Sheet(f"Set {report.name}", (*_HEAD, "alone, merged: AP"), (*detectors, *others, *ours))
 
 
@@ -137,6 +142,7 @@ def _stage(stage: Stage) -> tuple[str, ...]:
         *figures,
         *("".join(f"{one.by:+.4f}" for one in worst) for worst in (stage.worst_ap, stage.worst_f1)),
         f"{_share(kept.kept, kept.before)}",
+        f"{_share(kept.still, kept.before)}",
         f"{_share(kept.crops, kept.before)}",
         f"{kept.fresh / kept.moments:.1f}",
         f"{_share(kept.silent, kept.before)}",
