@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import threading
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
 from tests.detectors import AVERAGE
 from tests.unit.test_merging import box, reply, seen
+from windmill.catalog import facts
 from windmill.core import classes
 from windmill.core.merging import merge, rule
 from windmill.errors import ConfigError, StaleBox, StoreError, StoreUnavailable
+from windmill.handlers.merge import Merge
 from windmill.handlers.vote import Vote
 from windmill.model import (
     DeadRow,
@@ -231,6 +233,36 @@ def test_a_box_that_stays_keeps_its_row_and_what_hangs_on_it(store, image, rows)
         (CAT_BOX.key, ids[CAT_BOX.key], "0.5")
     ]
     assert rows("SELECT merged_box_id, service FROM postprocessing") == [(ids[CAT_BOX.key], "colors")]
+
+
+def test_a_box_that_a_reply_refines_keeps_its_row_and_what_hangs_on_it(store, image, rows):
+    merger = Merge(merger=facts("bbox_merger"), detectors=AVERAGE)
+    cropped = []
+
+    def step(snapshot):
+        outcome = merger(snapshot, resumed=False)
+        cropped.append([one.job.box.box for one in outcome.followers if one.job.box])
+        return outcome
+
+    boxes = "SELECT merged_id, box_key, merged_data FROM merged_boxes"
+    store.save([result(image)])
+    store.recompute([image], step)
+    ((number, key, before),) = rows(boxes)
+    store.save([crop_result(image, key)])
+    weaker = CAT.replace("0.9", "0.6").replace("[0, 0, 9, 9]", "[1, 0, 9, 9]")
+    store.save([result(image, "rtdetr", data=weaker)])
+    store.recompute([image], step)
+    ((still, _, after),) = rows(boxes)
+    assert (still, after["crop"]) == (number, before["crop"])
+    assert before["bbox"]["x"] == after["crop"]["x"] == 0 < after["bbox"]["x"] < 1
+    assert cropped == [[box(0, 0, 9, 9)], []]
+    assert rows("SELECT merged_box_id, service FROM postprocessing") == [(number, "colors")]
+    assert after["rule"] == asdict(rule(AVERAGE))
+    surer = CAT.replace("0.9", "0.95").replace("[0, 0, 9, 9]", "[0, 1, 9, 9]")
+    store.save([result(image, "yolo_oi7", data=surer)])
+    store.recompute([image], step)
+    assert cropped[2] == [box(0, 1, 9, 9)]
+    assert rows("SELECT * FROM postprocessing") == []
 
 
 def test_no_boxes_is_a_set_too(store, image, rows):

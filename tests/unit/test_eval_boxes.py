@@ -306,11 +306,22 @@ def test_what_a_reply_does_to_boxes_is_counted():
     """Of five boxes: one stays, one goes with the reply's box beside it, and of three that the reply does
     not mention one stays, one is outvoted, and one has another key for the same detection. One is new."""
     before = [old("a", 0), old("b", 20), old("c", 40), old("d", 60), old("e", 80)]
-    moved = replace(old("f", 80), box=detection(81).box)
+    moved = replace(old("f", 80), box=detection(81).box, crop=detection(81).box)
     after = [old("a", 0), old("c", 40), moved, old("g", 22)]
     assert arrivals.compared(before, after, reply(detection(0), detection(22))) == Kept(
-        moments=1, before=5, kept=2, crops=2, fresh=2, silent=3, outvoted=1, moved=1
+        moments=1, before=5, kept=2, still=2, crops=2, fresh=2, silent=3, outvoted=1, moved=1
     )
+
+
+def test_a_box_that_is_refined_is_kept_with_its_crop():
+    refined = replace(old("a", 0), box=detection(1).box)
+    counted = arrivals.compared([old("a", 0)], [refined], reply(detection(1)))
+    assert counted == Kept(moments=1, before=1, kept=1, still=0, crops=1)
+
+
+def test_a_box_that_nobody_mentioned_must_not_be_refined():
+    refined = replace(old("a", 0), box=detection(1).box)
+    assert arrivals.compared([old("a", 0)], [refined], reply(detection(50))).moved == 1
 
 
 def test_a_box_of_another_class_says_nothing():

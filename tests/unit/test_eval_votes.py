@@ -105,7 +105,8 @@ def test_a_calibration_is_learned_and_can_be_read(detections, tmp_path, capsys):
     assert main(["calibrate", "--data", str(detections), "--out", str(out)]) == 0
     made = calibration.load(out)
     assert (made.learned.sources, made.learned.images) == ((detections.name,), 120)
-    assert {"good", "bad"} <= made.voters.known.keys()
+    assert made.voters.known.keys() == made.boxes.known.keys() == {"good", "bad"}
+    assert made.boxes.known["good"].right > made.boxes.known["bad"].right
 
 
 def test_photos_on_which_nobody_names_anything_are_told(tmp_path, capsys):

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from windmill.core.overlaps import Floats, Ints, iou, pairs
+from windmill.core.overlaps import Floats, Ints, Pairs, iou, neighbours, overlapping, pairs
 
 Flags = NDArray[np.bool_]
 
 SAME_OBJECT = 0.65  # IoU with a cluster's surest box from which another service's box belongs to it
 RIVAL = 0.3  # IoU from which a surer box of the class makes one doubtful
 ALIGNED = 2  # power of a box's IoU with the merged one, by which its chance counts
+CROWDED = 128  # neighbours of a box from which comparing with leaders alone is faster
 NEAR_CERTAIN = 1e-6  # no confidence is nearer to 0 or 1
 
 
@@ -61,7 +62,7 @@ class Clusters:
 
     cluster: Ints
     leader: Ints
-    rivals: tuple[Ints, Ints, Floats]
+    rivals: Pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,33 +100,74 @@ def clusters(seen: Sightings, chance: Floats) -> Clusters:
     The surest box of all leads; each further one joins the nearest leader that has none of its service yet,
     or leads. A leader never moves, so who says nothing there changes nothing there.
     """
-    order = np.lexsort((*seen.corners.T, seen.group, seen.service, -chance))
+    order = _surest_first(seen, chance)
+    near = neighbours(seen.corners, seen.group, RIVAL)
+    if near.count > CROWDED * len(order):
+        leads = _leaders_in_crowds(seen, order)
+        touching = _touching(seen, np.flatnonzero(leads == np.arange(len(leads))))
+    else:
+        touching = overlapping(seen.corners, *near.pairs(), RIVAL)
+        leads = _leaders(seen, order, touching)
+    leader = order[leads[order] == order]
+    number = np.empty_like(order)
+    number[leader] = np.arange(len(leader))
+    one, other, overlap = touching
+    both = (leads[one] == one) & (leads[other] == other)
+    return Clusters(number[leads], leader, (number[one[both]], number[other[both]], overlap[both]))
+
+
+def _surest_first(seen: Sightings, chance: Floats) -> Ints:
+    """Boxes of equal chance have an order of their own, whichever they came in."""
+    order = np.argsort(-chance)
+    falling = chance[order]
+    if (falling[1:] == falling[:-1]).any():
+        order = np.lexsort((*seen.corners.T, seen.group, seen.service, -chance))
+    return order
+
+
+def _leaders(seen: Sightings, order: Ints, touching: Pairs) -> Ints:
+    """For each box its cluster's leader, itself if it leads."""
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    one, other, overlap = pairs(seen.corners, seen.group, RIVAL)
-    swapped = rank[one] < rank[other]
-    later, earlier = np.where(swapped, other, one), np.where(swapped, one, other)
-    leads = _leaders(seen, rank, later, earlier, overlap)
-    leader = order[leads[order] == order]
-    number = np.zeros(len(order), np.int64)
-    number[leader] = np.arange(len(leader))
-    both = (leads[later] == later) & (leads[earlier] == earlier)
-    return Clusters(number[leads], leader, (number[later[both]], number[earlier[both]], overlap[both]))
-
-
-def _leaders(seen: Sightings, rank: Ints, later: Ints, earlier: Ints, overlap: Floats) -> Ints:
-    """For each box its cluster's leader, itself if it leads."""
-    near = (overlap >= SAME_OBJECT) & (seen.service[later] != seen.service[earlier])
-    later, earlier, overlap = later[near], earlier[near], overlap[near]
-    turn = np.lexsort((rank[earlier], -overlap, rank[later]))
-    leads = list(range(len(rank)))
-    service = seen.service.tolist()
+    one, other, overlap = touching
+    near = (overlap >= SAME_OBJECT) & (seen.service[one] != seen.service[other])
+    one, other, overlap = rank[one[near]], rank[other[near]], overlap[near]
+    later, earlier = np.maximum(one, other), np.minimum(one, other)
+    turn = np.lexsort((earlier, -overlap, later))
+    leads = list(range(len(order)))
+    service = seen.service[order].tolist()
     taken: set[tuple[int, int]] = set()  # (leader, service) of those who joined
     for box, leader in zip(later[turn].tolist(), earlier[turn].tolist(), strict=True):
         if leads[box] == box and leads[leader] == leader and (leader, service[box]) not in taken:
             leads[box] = leader
             taken.add((leader, service[box]))
-    return np.array(leads, np.int64)
+    return order[np.array(leads, np.int64)][rank]
+
+
+def _touching(seen: Sightings, chosen: Ints) -> Pairs:
+    """Of these boxes all pairs that may be rivals."""
+    one, other, overlap = pairs(seen.corners[chosen], seen.group[chosen], RIVAL)
+    return chosen[one], chosen[other], overlap
+
+
+def _leaders_in_crowds(seen: Sightings, order: Ints) -> Ints:
+    """The same where boxes overlap so many others that each is better compared with leaders alone."""
+    leads = np.empty_like(order)
+    crowds = order[np.argsort(seen.group[order], kind="stable")]
+    for members in np.split(crowds, np.flatnonzero(np.diff(seen.group[crowds])) + 1):
+        leaders = np.empty_like(members)
+        corners = np.empty((len(members), 4))
+        free = np.ones((seen.service.max() + 1, len(members)), bool)
+        many = 0
+        for box, service in zip(members.tolist(), seen.service[members].tolist(), strict=True):
+            overlap = iou(seen.corners[[box]], corners[:many]) * free[service, :many]
+            nearest = int(overlap.argmax()) if many else 0
+            if not many or overlap[nearest] < SAME_OBJECT:
+                nearest, many = many, many + 1
+                leaders[nearest], corners[nearest] = box, seen.corners[box]
+            free[service, nearest] = False
+            leads[box] = leaders[nearest]
+    return leads
 
 
 def placed(seen: Sightings, found: Clusters, chance: Floats, weights: Weights) -> Placed:

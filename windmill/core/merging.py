@@ -78,6 +78,9 @@ def looked_for_boxes(reply: ServiceReply) -> bool:
     )
 
 
+_Row = tuple[StoredReply, Detection, Box]
+
+
 @dataclass(frozen=True, slots=True)
 class _Scene:
     """One image: what was seen, a row each, and what became of it, cluster by cluster.
@@ -87,7 +90,7 @@ class _Scene:
     """
 
     services: Sequence[str]
-    sources: Sequence[SourcedDetection]
+    rows: Sequence[_Row]
     weights: Weights
     knows: Flags
     able: Flags
@@ -102,16 +105,16 @@ def _scene(replies: Iterable[StoredReply], detectors: Detectors) -> _Scene:
     spatial = sorted(
         (one for one in replies if looked_for_boxes(one.reply)), key=lambda one: one.reply.service
     )
-    sources = list(_sources(spatial))
-    classes: dict[str, int] = {}
+    rows = [
+        (stored, seen, seen.box) for stored in spatial for seen in stored.reply.detections if seen.box
+    ]
     service = {one.reply.service: number for number, one in enumerate(spatial)}
+    classes: dict[str, int] = {}
     seen = Sightings(
-        corners=_corners(sources),
-        logit=fusing.logit(np.array([one.detection.confidence for one in sources], float)),
-        service=np.array([service[one.service] for one in sources], np.int64),
-        group=np.array(
-            [classes.setdefault(one.detection.class_name, len(classes)) for one in sources], np.int64
-        ),
+        corners=_corners([box for _, _, box in rows]),
+        logit=fusing.logit(np.array([one.confidence for _, one, _ in rows], float)),
+        service=np.array([service[stored.reply.service] for stored, _, _ in rows], np.int64),
+        group=np.array([classes.setdefault(one.class_name, len(classes)) for _, one, _ in rows], np.int64),
     )
     weights = _weights(service, detectors)
     knows = _knows(spatial, classes)
@@ -119,26 +122,17 @@ def _scene(replies: Iterable[StoredReply], detectors: Detectors) -> _Scene:
     able[seen.service, seen.group] = True
     chance = fusing.chances(seen, weights)
     placed = fusing.placed(seen, fusing.clusters(seen, chance), chance, weights)
-    group = seen.group[placed.clusters.leader]
-    contested = (able.sum(axis=0) > 1)[group]
+    contested = (able.sum(axis=0) > 1)[seen.group[placed.clusters.leader]]
     silence = fusing.silence(seen, placed.clusters, knows, weights)
     score = fusing.score(placed, silence, contested, weights)
-    return _Scene(list(service), sources, weights, knows, able, seen, placed, contested, silence, score)
+    return _Scene(list(service), rows, weights, knows, able, seen, placed, contested, silence, score)
 
 
-def _sources(spatial: Sequence[StoredReply]) -> Iterator[SourcedDetection]:
-    for stored in spatial:
-        for detection in stored.reply.detections:
-            if detection.box is not None:
-                yield SourcedDetection(
-                    service=stored.reply.service, result_id=stored.result_id, detection=detection
-                )
-
-
-def _corners(sources: Sequence[SourcedDetection]) -> Floats:
-    boxes = [one.detection.box for one in sources if one.detection.box is not None]
-    rows = [(box.x, box.y, box.x + box.width, box.y + box.height) for box in boxes]
-    return np.array(rows, float).reshape(-1, 4)
+def _corners(boxes: Sequence[Box]) -> Floats:
+    numbers = [number for box in boxes for number in (box.x, box.y, box.width, box.height)]
+    corners = np.array(numbers, float).reshape(-1, 4)
+    corners[:, 2:] += corners[:, :2]
+    return corners
 
 
 def _knows(spatial: Sequence[StoredReply], classes: Collection[str]) -> Flags:
@@ -171,10 +165,14 @@ def _boxes(scene: _Scene, chosen: Ints) -> Sequence[tuple[MergedBox, int]]:
 
     A service that says the same thing twice makes two clusters of one key; the stronger one is the box.
     """
-    rows = _rows(scene)
+    members = _members(scene)
     corners = np.round(scene.placed.corners, _PLACE).tolist()
     scores = np.round(scene.score, _SCORE).tolist()
-    made = [(_box(scene, n, rows[n], corners[n], scores[n]), n) for n in chosen.tolist()]
+    leader = scene.placed.clusters.leader.tolist()
+    made = [
+        (_box(scene.rows[leader[n]], [scene.rows[row] for row in members[n]], corners[n], scores[n]), n)
+        for n in chosen.tolist()
+    ]
     made.sort(key=lambda one: by_strength(one[0]))
     by_key: dict[str, tuple[MergedBox, int]] = {}
     for box, number in made:
@@ -182,34 +180,33 @@ def _boxes(scene: _Scene, chosen: Ints) -> Sequence[tuple[MergedBox, int]]:
     return list(by_key.values())
 
 
-def _rows(scene: _Scene) -> Sequence[Sequence[int]]:
+def _members(scene: _Scene) -> Sequence[Sequence[int]]:
     """Of each cluster the rows of its detections, by service."""
-    rows: list[list[int]] = [[] for _ in scene.score]
+    members: list[list[int]] = [[] for _ in scene.score]
     for row, number in enumerate(scene.placed.clusters.cluster.tolist()):
-        rows[number].append(row)
-    return rows
+        members[number].append(row)
+    return members
 
 
-def _box(
-    scene: _Scene, number: int, rows: Sequence[int], corners: Sequence[float], score: float
-) -> MergedBox:
-    members = tuple(scene.sources[row] for row in rows)
-    first = scene.sources[scene.placed.clusters.leader[number]].detection
-    crop = _of(first)
+def _box(first: _Row, members: Sequence[_Row], corners: Sequence[float], score: float) -> MergedBox:
+    _, surest, crop = first
     left, top, right, bottom = corners
-    confidence = math.fsum(one.detection.confidence for one in members) / len(members)
-    symbols = (emoji.normalise(one.emoji) for one in (first, *(one.detection for one in members)))
+    confidence = math.fsum(one.confidence for _, one, _ in members) / len(members)
+    symbols = (emoji.normalise(one.emoji) for _, one, _ in (first, *members))
     return MergedBox(
-        key=f"{first.class_name} {crop.x:.1f},{crop.y:.1f},{crop.width:.1f},{crop.height:.1f}",
-        class_name=first.class_name,
+        key=f"{surest.class_name} {crop.x:.1f},{crop.y:.1f},{crop.width:.1f},{crop.height:.1f}",
+        class_name=surest.class_name,
         emoji=next(filter(None, symbols), ""),
-        label=first.label,
-        labels=tuple(sorted({one.detection.label for one in members})),
+        label=surest.label,
+        labels=tuple(sorted({one.label for _, one, _ in members})),
         box=Box(x=left, y=top, width=right - left, height=bottom - top),
         crop=crop,
         score=score,
         avg_confidence=round(confidence, 4),
-        detections=members,
+        detections=tuple(
+            SourcedDetection(service=stored.reply.service, result_id=stored.result_id, detection=one)
+            for stored, one, _ in members
+        ),
     )
 
 
@@ -231,8 +228,8 @@ def _votes(scene: _Scene, number: int) -> Iterator[BoxVote]:
     rows = np.flatnonzero(placed.clusters.cluster == number)
     for row in sorted(rows.tolist(), key=lambda row: -placed.chance[row]):
         yield BoxVote(
-            service=scene.sources[row].service,
-            detection=scene.sources[row].detection,
+            service=scene.services[scene.seen.service[row]],
+            detection=scene.rows[row][1],
             chance=float(placed.chance[row]),
             share=float(placed.share[row]),
             iou=float(placed.iou[row]),
@@ -242,8 +239,3 @@ def _votes(scene: _Scene, number: int) -> Iterator[BoxVote]:
         if one not in saw and scene.able[one, group]:
             silent = scene.weights.silent[one] if scene.knows[one, group] else 0.0
             yield BoxVote(service=name, silence=float(silent))
-
-
-def _of(detection: Detection) -> Box:
-    assert detection.box is not None  # noqa: S101 -- `_sources` lets no other through
-    return detection.box
