@@ -96,7 +96,7 @@ def of_account(one: Account, size: tuple[int, int]) -> Scene:
         if vote.detection and vote.detection.box
     )
     name = line(one.box.label or one.box.emoji, _LONGEST_LABEL)
-    seen_by = f"seen by {one.box.detection_count} of the {len(one.votes)} that could"
+    seen_by = f"seen by {one.box.detection_count} of the {len(one.votes)} that can have seen it"
     title = f"{one.number} {name} {one.figures.score}, {seen_by}"
     merged = Outline(box=one.box.box, colour=_WHITE, captions=(f"{one.number} {name}", str(one.number)))
     votes = tuple(
