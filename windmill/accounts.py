@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from windmill.explaining import Account, by_what, place, verdict
 from windmill.model import Box, BoxVote, MergedBox
 from windmill.progress import plain
 
-NOTHING = "nothing here"
+NOTHING = "nothing"
 _LISTED = 30  # boxes of an image
 _LONGEST_LABEL = 60  # characters
 
@@ -29,7 +30,8 @@ def heading(one: Account, count: int) -> Sequence[str]:
 
 def table(one: Account) -> Table:
     """A row for each detector that has a vote: what it said, what that counts, and its share in the place."""
-    made = Table("looked", "saw", "chance", "its box", "IoU", "chance × IoU²", "share")
+    made = Table("looked", "saw", "chance", "its box", "IoU", "counts", "share")
+    made.box, made.pad_edge, made.show_edge = SIMPLE_HEAD, False, False  # so that it fits 80 columns
     for vote in one.votes:
         made.add_row(*map(plain, _cells(vote, one)))
     return made
@@ -42,7 +44,7 @@ def others(one: Account) -> Sequence[str]:
 
 def sums(one: Account) -> Sequence[str]:
     """The arithmetic: score and place."""
-    return (*one.figures.lines, place(one))
+    return ("counts = chance × IoU²", *one.figures.lines, place(one))
 
 
 def listing(numbered: Sequence[MergedBox]) -> str:
@@ -82,9 +84,9 @@ def _cells(vote: BoxVote, one: Account) -> tuple[str, ...]:
         return vote.service, ": ".join(filter(None, (NOTHING, part.silence))), "", "", "", "", ""
     return (
         vote.service,
-        f"{vote.detection.label} {vote.detection.confidence:.4f}",
+        f"{vote.detection.label} {vote.detection.confidence:.3f}",
         part.chance,
-        _place(vote.detection.box) if vote.detection.box else "",
+        _place(vote.detection.box, ".0f") if vote.detection.box else "",
         part.iou,
         part.counts,
         f"{100 * vote.share:.0f}%",
@@ -124,5 +126,5 @@ def _name(box: MergedBox) -> str:
     return " ".join(filter(None, (box.emoji, box.label[:_LONGEST_LABEL])))
 
 
-def _place(box: Box) -> str:
-    return f"{box.x:g},{box.y:g} {box.width:g}×{box.height:g}"
+def _place(box: Box, form: str = "g") -> str:
+    return f"{box.x:{form}},{box.y:{form}} {box.width:{form}}×{box.height:{form}}"

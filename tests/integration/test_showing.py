@@ -85,7 +85,7 @@ def test_show_and_why_number_the_boxes_alike(call):
         (explained,) = json.loads(call(why, "photo.jpg", "--box", box["number"], "--json"))["boxes"]
         assert explained["bbox"] == box["bbox"]
         assert explained["score"] == box["score"]
-        assert explained["arithmetic"][2].endswith(f" = {box['score']:.2f}")
+        assert explained["arithmetic"][3].endswith(f" = {box['score']:.2f}")
     assert "1 🐈 cat 0.90 ×2, 2 🐕 dog 0.52 ×1" in call(why, "photo.jpg", status=1)
 
 
@@ -94,7 +94,7 @@ def test_why_tells_in_words_who_said_what(call):
     assert "box 2 of 2: 🐕 dog at 100,20 80×100 px" in told
     assert "log-odds: 1.000 + 1.200 × ln(0.393 / 0.607) − 0.400 (rtdetr is silent) = 0.078" in told
     assert "score = 1 / (1 + exp(−0.078)) = 0.52" in told
-    assert "nothing here: −0.400" in told
+    assert "nothing: −0.400" in told
     assert "never calibrated: rtdetr, yolov8: each counts as the average detector" in told
     assert "saw anything there" in call(why, "photo.jpg", "--near", "5,5")
 
