@@ -11,6 +11,7 @@ import argparse
 import gc
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -22,10 +23,11 @@ from rich.table import Table
 from bench.made_scenes import crowd, scene
 from tests.detectors import AVERAGE
 from windmill.core import fusing, merging
-from windmill.core.fusing import Sightings, Weights
+from windmill.core.fusing import Flags, Sightings, Weights
+from windmill.core.overlaps import Floats
 from windmill.evaluating.boxes.folder import Source
 from windmill.evaluating.boxes.rule import shown
-from windmill.model import StoredReply
+from windmill.model import Box, StoredReply
 
 FOLDER = Path("../shared/data/coco-boxes")
 IMAGES = 200  # of the folder
@@ -56,22 +58,45 @@ def _boxes(reply: StoredReply) -> list[Box]:
     return [seen.box for seen in reply.reply.detections if seen.box is not None]
 
 
-def arithmetic(seen: Sightings, weights: Weights, knows: Flags) -> Floats:
+def columns(given: Lists) -> tuple[Sightings, Weights, Flags]:
+    """The same numbers for our arithmetic, and detectors of which nothing is known but that they know all."""
+    corners, scores, groups = ([number for one in column for number in one] for column in given)
+    average, detectors = AVERAGE.average, range(len(given[0]))
+    seen = Sightings(
+        corners=np.array(corners).reshape(-1, 4),
+        logit=fusing.logit(np.array(scores)),
+        service=np.repeat(detectors, [len(one) for one in given[1]]),
+        group=np.array(groups, np.int64),
+    )
+    weights = Weights(
+        right=np.array([average.right for _ in detectors]),
+        slope=np.array([average.slope for _ in detectors]),
+        place=np.array([average.place for _ in detectors]),
+        place_slope=np.array([average.place_slope for _ in detectors]),
+        silent=np.array([average.silent for _ in detectors]),
+        bias=AVERAGE.bias,
+        agreement=AVERAGE.agreement,
+        overlap=AVERAGE.overlap,
+    )
+    return seen, weights, np.ones((len(detectors), seen.group.max() + 1), bool)
+
+
+def arithmetic(seen: Sightings, weights: Weights, knows: Flags) -> tuple[Floats, Floats]:
     """All that is done with columns: corners and scores of the merged boxes."""
     chance = fusing.chances(seen, weights)
     placed = fusing.placed(seen, fusing.clusters(seen, chance), chance, weights)
     silence = fusing.silence(seen, placed.clusters, knows, weights)
     contested = np.ones(len(silence), bool)
-    return fusing.score(placed, silence, contested, weights)
+    return placed.corners, fusing.score(placed, silence, contested, weights)
 
 
 def rivals(images: Sequence[Sequence[StoredReply]]) -> Mapping[str, Work]:
     """What is compared, over all these images."""
     given = [lists(one) for one in images]
-    columns = [merging.columns(one, AVERAGE) for one in images]
+    ready = [columns(one) for one in given]
     return {
         "ensemble-boxes": lambda: [weighted_boxes_fusion(*one, iou_thr=IOU) for one in given],
-        "arithmetic": lambda: [arithmetic(*one) for one in columns],
+        "arithmetic": lambda: [arithmetic(*one) for one in ready],
         "merge": lambda: [merging.merge(one, AVERAGE) for one in images],
     }
 
@@ -119,10 +144,7 @@ def _ratios(theirs: Sequence[float], mine: Sequence[float]) -> str:
 
 def growth(scenes: Mapping[int, Sequence[StoredReply]], rounds: int) -> Table:
     """How long a merge takes as boxes grow more, all sizes in turn."""
-    works = {
-        f"{boxes:,}": lambda replies=replies: merging.merge(replies, AVERAGE)
-        for boxes, replies in scenes.items()
-    }
+    works = {f"{boxes:,}": partial(merging.merge, replies, AVERAGE) for boxes, replies in scenes.items()}
     table = Table("boxes", "ms", "µs a box")
     for (name, seconds), boxes in zip(compared(works, rounds).items(), scenes, strict=True):
         median = statistics.median(seconds)

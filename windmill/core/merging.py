@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 
 import numpy as np
 
@@ -107,7 +108,7 @@ def _scene(replies: Iterable[StoredReply], detectors: Detectors) -> _Scene:
     spatial = sorted(
         (one for one in replies if looked_for_boxes(one.reply)), key=lambda one: one.reply.service
     )
-    rows = [(stored, seen, seen.box) for stored in spatial for seen in stored.reply.detections if seen.box]
+    rows = [(stored, seen, seen.box) for stored in spatial for seen in _said(stored) if seen.box]
     service = {one.reply.service: number for number, one in enumerate(spatial)}
     classes: dict[str, int] = {}
     seen = Sightings(
@@ -126,6 +127,11 @@ def _scene(replies: Iterable[StoredReply], detectors: Detectors) -> _Scene:
     silence = fusing.silence(seen, placed.clusters, knows, weights)
     score = fusing.score(placed, silence, contested, weights)
     return _Scene(list(service), rows, weights, knows, able, seen, chance, placed, contested, silence, score)
+
+
+def _said(stored: StoredReply) -> Sequence[Detection]:
+    """Its detections, by label where they are alike in all that counts: their order in the reply is nothing."""
+    return sorted(stored.reply.detections, key=attrgetter("label", "emoji", "shiny"))
 
 
 def _corners(boxes: Sequence[Box]) -> Floats:
