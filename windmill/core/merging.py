@@ -128,7 +128,7 @@ def _scene(replies: Iterable[StoredReply], detectors: Detectors) -> _Scene:
 
 
 def _said(stored: StoredReply) -> Sequence[Detection]:
-    """Its detections, those that are alike but for their words by these: their order in the reply is nothing."""
+    """Its detections; their order in the reply is nothing, not even between two that differ in words only."""
     return sorted(stored.reply.detections, key=attrgetter("label", "emoji", "shiny"))
 
 
