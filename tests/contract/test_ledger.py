@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -259,6 +260,16 @@ def test_crops_and_captions_without_an_answer_are_lost(images, store, ledger):
     captions = LostCaptions(services=("caption_score",), captioners=("blip",), before=before)
     (caption,) = send(ledger, captions)
     assert (caption.job.image.image_id, caption.job.caption) == (one, Caption(service="blip", text="a cat"))
+
+
+def test_the_crop_of_a_box_is_lost_though_a_reply_refined_it_meanwhile(images, store, ledger):
+    one = images[0]
+    store.save([merged(one, CAT_BOX)])
+    before = ledger.begin_count()
+    ledger.end_count()
+    store.save([merged(one, replace(CAT_BOX, score=0.5)), merged(images[1], CAT_BOX)])
+    (crop,) = send(ledger, LostCrops(services=("bbox_colors",), kept_as="colors", before=before))
+    assert crop.job.image.image_id == one
 
 
 def test_the_last_hours_rate(images, store, ledger, rows):

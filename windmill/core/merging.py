@@ -87,7 +87,8 @@ class _Scene:
     """One image: what was seen, a row each, and what became of it, cluster by cluster.
 
     `knows` says which service knows which class, by their numbers, `able` who knows or saw it. `contested`
-    are the clusters that several can have seen; `silence` is what the others take from their log-odds.
+    are the clusters that several can have seen; `silence` is what the others take from their log-odds. Boxes
+    have a `chance` by themselves, whoever else saw what.
     """
 
     services: Sequence[str]
@@ -96,6 +97,7 @@ class _Scene:
     knows: Flags
     able: Flags
     seen: Sightings
+    chance: Floats
     placed: Placed
     contested: Flags
     silence: Floats
@@ -124,7 +126,7 @@ def _scene(replies: Iterable[StoredReply], detectors: Detectors) -> _Scene:
     contested = (able.sum(axis=0) > 1)[seen.group[placed.clusters.leader]]
     silence = fusing.silence(seen, placed.clusters, knows, weights)
     score = fusing.score(placed, silence, contested, weights)
-    return _Scene(list(service), rows, weights, knows, able, seen, placed, contested, silence, score)
+    return _Scene(list(service), rows, weights, knows, able, seen, chance, placed, contested, silence, score)
 
 
 def _said(stored: StoredReply) -> Sequence[Detection]:
@@ -234,9 +236,10 @@ def _votes(scene: _Scene, number: int) -> Iterator[BoxVote]:
         yield BoxVote(
             service=scene.services[scene.seen.service[row]],
             detection=scene.rows[row][1],
-            chance=float(placed.chance[row]),
-            share=float(placed.share[row]),
+            chance=float(scene.chance[row]),
             iou=float(placed.iou[row]),
+            counts=float(placed.chance[row]),
+            share=float(placed.share[row]),
         )
     saw = set(scene.seen.service[rows].tolist())
     for one, name in enumerate(scene.services):

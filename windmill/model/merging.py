@@ -22,16 +22,17 @@ class SourcedDetection:
 class BoxVote:
     """What one service, which knows or saw the class, says of a merged box.
 
-    Who saw it: `chance`, in [0, 1], that it is right, by itself; `share`, in [0, 1], of its box in the merged
-    one's corners; `iou` of the two. Who did not (`detection` is None): `silence`, what that takes from the
-    log-odds.
+    Who saw it: `chance`, in [0, 1], that it is right, by itself; `iou` of its box and the merged one;
+    `counts`, the chance that is left of the two; `share`, in [0, 1], of its box in the merged one's corners.
+    Who did not (`detection` is None): `silence`, what that takes from the log-odds.
     """
 
     service: str
     detection: Detection | None = None
     chance: float = 0.0
-    share: float = 0.0
     iou: float = 0.0
+    counts: float = 0.0
+    share: float = 0.0
     silence: float = 0.0
 
 

@@ -12,7 +12,7 @@ from windmill.errors import ConfigError
 from windmill.evaluating.boxes import arrivals, official, rivals
 from windmill.evaluating.boxes.arrivals import Order
 from windmill.evaluating.boxes.crew import Crew
-from windmill.evaluating.boxes.crossing import Both, Fold, Outcome, together
+from windmill.evaluating.boxes.crossing import Alone, Both, Fold, Outcome, together
 from windmill.evaluating.boxes.folder import Source
 from windmill.evaluating.boxes.noise import Differences, Versus
 from windmill.evaluating.boxes.rivals import Rival, Thresholds, Trial
@@ -53,7 +53,7 @@ class Plan:
         """Of all sets, for whoever tells how far it is."""
         trials = sum(len(rivals.IOUS) + (len(rivals.SKIPS) if one.skips else 0) for one in self.rivals)
         judged = len(self.rivals) + len(self.rules)
-        compared = sum(1 + bool(self.rivals) + (len(one) > 1) for one in self.sets.values())
+        compared = sum(2 + bool(self.rivals) + (len(one) > 1) for one in self.sets.values())
         names = {name for names in self.sets.values() for name in names}
         return len(self.sets) * (trials + judged + self.folds * len(self.rules)) + compared + len(names)
 
@@ -148,6 +148,7 @@ class _Comparison:
         orders = arrivals.orders(self.members)
         outcomes = self._outcomes(orders)
         ours = next(iter(outcomes.values()))
+        (alone,) = self.crew.do([Alone(self.plan.source, self.members, next(iter(self.plan.rules.values())))])
         rules, fused = self._rules(outcomes), self._rivals(singles)
         steps = stages(self.judge, ours, orders)
         best = sorted(fused, key=lambda one: one.row.precision.ap)[-1:]
@@ -161,7 +162,7 @@ class _Comparison:
             detectors=tuple(singles),
             rivals=tuple(one.row for one in fused),
             rules=tuple(one.row for one in rules),
-            alone=tuple(self._ap(ours.boxes[frozenset([one])].candidates) for one in self.members),
+            alone=tuple(self._ap(alone[one]) for one in self.members),
             ahead=ahead,
             ahead_of_rival=tuple(others[: len(best)]),
             stages=steps,
