@@ -130,7 +130,7 @@ def _scene(replies: Iterable[StoredReply], detectors: Detectors) -> _Scene:
 
 
 def _said(stored: StoredReply) -> Sequence[Detection]:
-    """Its detections; of those at one place with one confidence the words decide which comes first."""
+    """Its detections; their order in the reply is nothing, not even between two that differ in words only."""
     return sorted(stored.reply.detections, key=attrgetter("label", "emoji", "shiny"))
 
 
