@@ -1,6 +1,5 @@
 """Merged boxes: who agrees, what stands, and what a further reply may not touch."""
 
-import itertools
 from dataclasses import replace
 from datetime import UTC, datetime
 from math import exp, log
@@ -70,7 +69,6 @@ def test_two_who_agree_make_one_box_as_the_rule_says():
     ]
     good = exp(1.0 + 0.4 * log(9)) / (exp(1.0 + 0.4 * log(9)) + exp(-0.5 + 0.2 * log(1.5)))
     left = 10 * good + 20 * (1 - good)
-    overlaps = (110 - left) / (10 + left), (10 + left) / (110 - left)
     near, far = ((100 - d) / (100 + d) for d in (left - 10, 20 - left))
     right = 1 - (1 - chance(GOOD, 0.9) * near**2) * (1 - chance(POOR, 0.6) * far**2)
     (merged,) = merge(replies, KNOWN)
@@ -295,7 +293,7 @@ def test_merged_boxes_merged_again_are_the_same_boxes(replies):
 @few
 @given(scenes, st.lists(places, max_size=4))
 def test_a_reply_about_other_places_only_can_but_lower_scores(replies, said):
-    """Nor does it make or unmake a candidate: no box of the class overlaps one that it drew by an IoU of 0.3."""
+    """Nor can it unmake a candidate: it drew no box that overlaps another of its class by an IoU of 0.3."""
     old = [one for stored in replies for one in stored.reply.detections]
     away = [
         one

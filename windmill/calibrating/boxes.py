@@ -217,7 +217,8 @@ def _with_scores(table: Table, judge: Judge, placed: Placed, weights: Weights, i
 
 def _detectors(table: Table, weights: Weights) -> Detectors:
     """The weights by name, rounded as they are written; the average detector is the mean of them."""
-    counts = np.bincount(table.seen.service, minlength=len(table.names))
+    of_all = table.seen.group < table.whole * table.marked.categories
+    counts = np.bincount(table.seen.service[of_all], minlength=len(table.names))
     columns = [weights.right, weights.slope, weights.place, weights.place_slope, weights.silent]
     known = {name: _detector([one[n] for one in columns], counts[n]) for n, name in enumerate(table.names)}
     return Detectors(

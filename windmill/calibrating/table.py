@@ -24,12 +24,16 @@ class LabelledImage:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Boxes of all draws of all images. A group is a class of an image of a draw, `knows` service × group."""
+    """Boxes of all draws of all images; the first `whole` images are those with all replies.
+
+    A group is a class of an image of a draw, `knows` is service × group.
+    """
 
     names: Sequence[str]
     seen: Sightings
     knows: Flags
     marked: Marked
+    whole: int
 
     def found(self, corners: Floats, group: Ints, score: Floats) -> Found:
         sides = np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]])
@@ -54,7 +58,7 @@ def columns(images: Sequence[LabelledImage], draws: int) -> Table:
     for number, start, reply in told:
         knows[number, [start + classes[name] for name in reply.knows or () if name in classes]] = True
     rows = [row for number, start, reply in told for row in _rows(number, start, reply.detections, classes)]
-    return Table(names, _sightings(rows), knows, _marked([one for one, _ in chosen], classes))
+    return Table(names, _sightings(rows), knows, _marked([one for one, _ in chosen], classes), len(images))
 
 
 def _some(replies: Sequence[StoredReply], chance: np.random.Generator) -> Sequence[StoredReply]:

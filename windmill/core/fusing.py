@@ -153,8 +153,8 @@ def _touching(seen: Sightings, chosen: Ints) -> Pairs:
 def _leaders_in_crowds(seen: Sightings, order: Ints) -> Ints:
     """The same where boxes overlap so many others that each is better compared with leaders alone."""
     leads = np.empty_like(order)
-    crowds = order[np.argsort(seen.group[order], kind="stable")]
-    for members in np.split(crowds, np.flatnonzero(np.diff(seen.group[crowds])) + 1):
+    by_group = order[np.argsort(seen.group[order], kind="stable")]
+    for members in np.split(by_group, np.flatnonzero(np.diff(seen.group[by_group])) + 1):
         leaders = np.empty_like(members)
         corners = np.empty((len(members), 4))
         free = np.ones((seen.service.max() + 1, len(members)), bool)
@@ -176,12 +176,10 @@ def placed(seen: Sightings, found: Clusters, chance: Floats, weights: Weights) -
     by_place = weights.place[seen.service] + weights.place_slope[seen.service] * seen.logit
     weight = np.exp(by_place - by_place[found.leader][number])
     share = weight / np.bincount(number, weight, many)[number]
-    sides = [np.bincount(number, share * side, many) for side in seen.corners.T]
-    corners: Floats = np.stack(sides, axis=1)
-    aligned: Floats = iou(seen.corners, corners[number])
+    corners = np.array([np.bincount(number, share * side, many) for side in seen.corners.T]).T
+    aligned = iou(seen.corners, corners[number])
     alone = np.bincount(number, minlength=many) == 1
-    corners[alone] = seen.corners[found.leader[alone]]
-    aligned[alone[number]] = 1.0
+    aligned[alone[number]] = 1.0  # even where it has no area
     right: Floats = chance * aligned**ALIGNED
     wrong = np.bincount(number, np.log1p(-right), many)  # logarithm of the chance that all are
     log_odds: Floats = np.log(np.maximum(-np.expm1(wrong), NEAR_CERTAIN)) - wrong

@@ -130,7 +130,7 @@ def _scene(replies: Iterable[StoredReply], detectors: Detectors) -> _Scene:
 
 
 def _said(stored: StoredReply) -> Sequence[Detection]:
-    """Its detections, by label where they are alike in all that counts: their order in the reply is nothing."""
+    """Its detections; of those at one place with one confidence the words decide which comes first."""
     return sorted(stored.reply.detections, key=attrgetter("label", "emoji", "shiny"))
 
 
@@ -197,6 +197,7 @@ def _members(scene: _Scene) -> Sequence[Sequence[int]]:
 def _box(first: _Row, members: Sequence[_Row], corners: Sequence[float], score: float) -> MergedBox:
     _, surest, crop = first
     left, top, right, bottom = corners
+    width, height = round(right - left, _PLACE), round(bottom - top, _PLACE)
     confidence = math.fsum(one.confidence for _, one, _ in members) / len(members)
     symbols = (emoji.normalise(one.emoji) for _, one, _ in (first, *members))
     return MergedBox(
@@ -205,7 +206,7 @@ def _box(first: _Row, members: Sequence[_Row], corners: Sequence[float], score: 
         emoji=next(filter(None, symbols), ""),
         label=surest.label,
         labels=tuple(sorted({one.label for _, one, _ in members})),
-        box=Box(x=left, y=top, width=right - left, height=bottom - top),
+        box=Box(x=left, y=top, width=width, height=height),
         crop=crop,
         score=score,
         avg_confidence=round(confidence, 4),

@@ -31,10 +31,10 @@ class Neighbours:
         return int(self.many.sum())
 
     def pairs(self) -> tuple[Ints, Ints]:
-        behind = np.arange(1, len(self.many) + 1) - np.cumsum(self.many) + self.many
-        first = np.repeat(np.arange(len(self.many)), self.many)
-        second = np.arange(len(first)) + np.repeat(behind, self.many)
-        return self.order[first], self.order[second]
+        place = np.arange(len(self.many))
+        first = np.repeat(place, self.many)
+        step = np.arange(1, len(first) + 1) - np.repeat(np.cumsum(self.many) - self.many, self.many)
+        return self.order[first], self.order[first + step]
 
 
 def iou(a: Floats, b: Floats) -> Floats:
@@ -89,11 +89,11 @@ def neighbours(corners: Floats, group: Ints, least: float) -> Neighbours:
 
 
 def _along(start: Floats, end: Floats, group: Ints, least: float) -> Neighbours:
-    reach = (end - start) * ((1 - least) / (2 * least))
+    reach = (end - start) * ((1 - least) / (2 * least) * (1 + 1e-9))
     centre = (start + end) / 2
     first = centre.min()
     line = centre - first + group * (centre.max() - first + reach.max() + 1)
     order = np.argsort(line, kind="stable")
     line = line[order]
-    limit = line + reach[order] * (1 + 1e-9) + line[-1] * _ROUNDING
+    limit = line + (reach[order] + line[-1] * _ROUNDING)
     return Neighbours(order, np.searchsorted(line, limit, side="right") - np.arange(1, len(order) + 1))
