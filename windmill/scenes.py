@@ -130,10 +130,11 @@ def _labelled(box: Box, label: str, rest: str, colours: Mapping[str, Colour], nu
 
 
 def _said(vote: BoxVote, part: Part) -> str:
+    """In letters that every font has."""
     if vote.detection is None:
-        return ": ".join(filter(None, (f"{vote.service} saw nothing here", part.silence)))
+        return ": ".join(filter(None, (f"{vote.service} saw nothing here", part.silence.replace("−", "-"))))
     seen = f"{line(vote.detection.label, _LONGEST_LABEL)} {vote.detection.confidence:.2f}"
-    return f"{vote.service} saw {seen}: chance {part.chance} × IoU {part.iou}² = {part.counts}"
+    return f"{vote.service} saw {seen}: chance {part.chance}, IoU {part.iou}, counts {part.counts}"
 
 
 def _view(boxes: Sequence[Box], size: tuple[int, int]) -> tuple[Box, ...]:

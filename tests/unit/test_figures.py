@@ -55,7 +55,7 @@ def follow(found):
     ).groups()
     assert leads_to(wrong, all_wrong)
     assert f"ln({right} / {all_wrong})" in second
-    assert all(f"(1 − {part.counts})" in wrong for part in found.parts.values() if part.counts)
+    assert all(f"1 − {part.counts}" in wrong for part in found.parts.values() if part.counts)
     assert all(f"{part.silence.lstrip('−')} ({name} is silent)" in second
                for name, part in found.parts.items() if part.silence)  # fmt: skip
     total, log_odds = re.fullmatch("log-odds: (.*) = (.*)", second).groups()

@@ -205,9 +205,10 @@ def test_a_verdict_says_what_each_who_can_have_seen_the_box_brings():
     assert [one.silence for one in told.votes] == [0, 0, -0.4]
     wrong = 1.0
     for vote, (detector, confidence) in zip(told.votes, [(GOOD, 0.9), (POOR, 0.6)], strict=False):
-        assert vote.chance == pytest.approx(chance(detector, confidence) * vote.iou**2)
+        assert vote.chance == pytest.approx(chance(detector, confidence))
+        assert vote.counts == pytest.approx(vote.chance * vote.iou**2)
         assert vote.iou == pytest.approx(iou(vote.detection.box, told.box.box), abs=1e-3)
-        wrong *= 1 - vote.chance
+        wrong *= 1 - vote.counts
     assert told.right == pytest.approx(1 - wrong)
     assert told.box.score == pytest.approx(score(told.right, -0.4), abs=1e-6)
 

@@ -84,7 +84,7 @@ def _figures(judged: JudgedBox, detectors: Detectors, rival: str, digits: int, d
     ]
     total = f"{math.fsum(float(term.number) * term.factor for term in terms):.{digits}f}"
     score = f"{round(_sigmoid(float(total)), _STORED):.{decimals}f}"
-    each = " × ".join(f"(1 − {text})" for text in counts)
+    each = " × ".join(f"(1 − {text})" for text in counts) if len(counts) > 1 else f"1 − {counts[0]}"
     lines = (
         f"chance that all are wrong: {each} = {wrong}; that one is right: {right}",
         f"log-odds: {_sum(terms)} = {_signed(total)}",
