@@ -57,6 +57,12 @@ def learn(images: Sequence[LabelledImage], ideas: Ideas = ALL) -> Detectors:
     if not len(table.seen.logit) or not len(table.marked.objects):
         raise ConfigError("nothing to learn from: images without boxes, or without objects")
     judge = Judge(table.marked)
+    apart = _weights(table, judge, ideas)
+    alike = _weights(table, judge, replace(ideas, each=False))
+    return _detectors(table, apart, alike)
+
+
+def _weights(table: Table, judge: Judge, ideas: Ideas) -> Weights:
     weights = _expected(len(table.names))
     if ideas.chances:
         weights = _with_chances(table, judge, weights, ideas)
@@ -65,8 +71,7 @@ def learn(images: Sequence[LabelledImage], ideas: Ideas = ALL) -> Detectors:
     if ideas.places:
         weights = _with_places(table, found, weights, chance, ideas)
     placed = fusing.placed(table.seen, found, chance, weights)
-    weights = _with_scores(table, judge, placed, weights, ideas)
-    return _detectors(table, weights)
+    return _with_scores(table, judge, placed, weights, ideas)
 
 
 def _expected(services: int) -> Weights:
@@ -128,7 +133,7 @@ def _with_places(table: Table, found: Clusters, weights: Weights, chance: Floats
     row = parts.row[mean, part]
     own = table.seen.service[row] if ideas.each else np.zeros(len(row), np.int64)
     features[mean, part, own] = 1.0
-    features[mean, part, each + own] = table.seen.logit[row]
+    features[mean, part, each + own] = fusing.sharpness(table.seen.logit[row])
     expected = np.repeat([_EXPECTED.place, _EXPECTED.place_slope], each)
     learned = mean_weights(parts.errors, features, parts.present, expected, _TO_EXPECTED)
     place, slope = learned[:each] - learned[:each].mean(), learned[each:]
@@ -215,23 +220,24 @@ def _with_scores(table: Table, judge: Judge, placed: Placed, weights: Weights, i
     )
 
 
-def _detectors(table: Table, weights: Weights) -> Detectors:
-    """The weights by name, rounded as they are written; the average detector is the mean of them."""
+def _detectors(table: Table, weights: Weights, alike: Weights) -> Detectors:
+    """The weights by name, rounded as they are written. The average detector is what is learned when nobody
+    tells them apart."""
     of_all = table.seen.group < table.whole * table.marked.categories
     counts = np.bincount(table.seen.service[of_all], minlength=len(table.names))
-    columns = [weights.right, weights.slope, weights.place, weights.place_slope, weights.silent]
-    known = {name: _detector([one[n] for one in columns], counts[n]) for n, name in enumerate(table.names)}
+    known = {name: _detector(weights, n, counts[n]) for n, name in enumerate(table.names)}
     return Detectors(
         bias=round(weights.bias, _PLACES),
         agreement=round(weights.agreement, _PLACES) + 0.0,
         overlap=round(weights.overlap, _PLACES),
-        average=_detector([one.mean() for one in columns], counts.sum()),
+        average=_detector(alike, 0, counts.sum()),
         known=known,
     )
 
 
-def _detector(numbers: Sequence[float], count: int) -> Detector:
-    right, slope, place, place_slope, silent = (round(float(one), _PLACES) + 0.0 for one in numbers)
+def _detector(weights: Weights, number: int, count: int) -> Detector:
+    columns = (weights.right, weights.slope, weights.place, weights.place_slope, weights.silent)
+    right, slope, place, place_slope, silent = (round(float(one[number]), _PLACES) + 0.0 for one in columns)
     return Detector(
         right=right, slope=slope, place=place, place_slope=place_slope, silent=silent, count=int(count)
     )

@@ -22,6 +22,7 @@ SAME_OBJECT = 0.65  # IoU with a cluster's surest box from which another service
 RIVAL = 0.3  # IoU from which a surer box of the class makes one doubtful
 ALIGNED = 2  # power of a box's IoU with the merged one, by which its chance counts
 CROWDED = 128  # neighbours of a box from which comparing with leaders alone is faster
+SHARPEST = 4.6  # logit of 0.99: a box of more confidence is placed no better
 NEAR_CERTAIN = 1e-6  # no confidence is nearer to 0 or 1
 
 
@@ -92,6 +93,11 @@ def chances(seen: Sightings, weights: Weights) -> Floats:
     """How likely each box is right by itself: calibrated confidences (Platt 1999)."""
     log_odds = weights.right[seen.service] + weights.slope[seen.service] * seen.logit
     return np.clip(sigmoid(log_odds), NEAR_CERTAIN, 1 - NEAR_CERTAIN)
+
+
+def sharpness(logit: Floats) -> Floats:
+    """By what a box's place is weighed: a confidence that is rounded to 1 would have all the weight there is."""
+    return np.clip(logit, -SHARPEST, SHARPEST)
 
 
 def clusters(seen: Sightings, chance: Floats) -> Clusters:
@@ -173,7 +179,7 @@ def _leaders_in_crowds(seen: Sightings, order: Ints) -> Ints:
 def placed(seen: Sightings, found: Clusters, chance: Floats, weights: Weights) -> Placed:
     """The clusters' corners, and what their boxes make of them together."""
     number, many = found.cluster, len(found.leader)
-    by_place = weights.place[seen.service] + weights.place_slope[seen.service] * seen.logit
+    by_place = weights.place[seen.service] + weights.place_slope[seen.service] * sharpness(seen.logit)
     weight = np.exp(by_place - by_place[found.leader][number])
     share = weight / np.bincount(number, weight, many)[number]
     corners = np.array([np.bincount(number, share * side, many) for side in seen.corners.T]).T
