@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.detectors import AVERAGE
 from windmill.core import classes, merging
-from windmill.core.geometry import iou, pixel_bounds, rounded, weighted_mean
+from windmill.core.geometry import iou, pixel_bounds
 from windmill.core.merging import STANDS, candidates, judged, merge
 from windmill.model import Box, Detection, Detector, ServiceReply, StoredReply
 
@@ -322,10 +322,5 @@ def test_iou_of_boxes_that_touch_or_have_no_area_is_0():
     assert iou(box(0, 0, 1e-200, 1e-200), box(0, 0, 1e-200, 1e-200)) == 0
 
 
-def test_a_mean_of_boxes_without_weight_counts_each_alike():
-    assert weighted_mean([box(0, 0, 10, 10), box(10, 0, 10, 10)], [0, 0]) == box(5, 0, 10, 10)
-
-
-def test_a_rounded_box_keeps_an_area_and_its_bounds_hold_it():
-    assert rounded(box(1.04, 2.06, 0.01, 3)) == box(1.0, 2.1, 0.1, 3)
+def test_the_bounds_of_a_box_hold_it():
     assert pixel_bounds(box(1.2, 2.8, 0.1, 3)) == (1, 2, 2, 6)

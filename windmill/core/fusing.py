@@ -96,7 +96,7 @@ def chances(seen: Sightings, weights: Weights) -> Floats:
 
 
 def sharpness(logit: Floats) -> Floats:
-    """By what a box's place is weighed: a confidence that is rounded to 1 would have all the weight there is."""
+    """By what a box's place is weighed: who rounds a confidence to 1 would have all the weight there is."""
     return np.clip(logit, -SHARPEST, SHARPEST)
 
 
