@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from windmill import calibration, catalog
 from windmill.breaker import Breaker
 from windmill.catalog import BOX_WORKERS, MERGER, SCORER, VOTER, Catalog, Service
-from windmill.core import calibrated, voting
+from windmill.core import calibrated, merging, voting
 from windmill.errors import ConfigError
 from windmill.files import check_roots
 from windmill.handlers.analyze import Analyze
@@ -87,6 +87,13 @@ def consensus_rule(settings: Settings) -> ConsensusRule:
     voters = calibration.load(settings.calibration_file).voters
     identity = calibrated.identity(voters)
     return ConsensusRule(identity, partial(calibrated.vote, voters=voters, algorithm=identity))
+
+
+def stage_rule(stage: str, settings: Settings) -> str:
+    """What the results of MERGER or VOTER carry if they are made now. Raises `ConfigError`."""
+    if stage == MERGER:
+        return str(merging.rule(detectors(settings)))
+    return consensus_rule(settings).identity
 
 
 def broker(settings: Settings, name: str) -> AbstractContextManager[Broker]:
