@@ -68,6 +68,8 @@ CREATE TABLE IF NOT EXISTS results (
     model_version   TEXT NOT NULL DEFAULT '',         -- as the reply's metadata tells it
     UNIQUE (image_id, service)
 );
+ALTER TABLE results ADD COLUMN IF NOT EXISTS
+    vocabulary JSONB CHECK (jsonb_typeof(vocabulary) IN ('string', 'array'));  -- where the table is older
 CREATE INDEX IF NOT EXISTS results_service_status ON results (service, status);
 
 CREATE TABLE IF NOT EXISTS merged_boxes (

@@ -20,7 +20,7 @@ Flags = NDArray[np.bool_]
 
 SAME_OBJECT = 0.65  # IoU with a cluster's surest box from which another service's box belongs to it
 RIVAL = 0.3  # IoU from which a surer box of the class makes one doubtful
-ALIGNED = 2  # power of a box's IoU with the merged one, by which its chance counts
+ALIGNED = 2  # power of a box's IoU with its cluster's surest, by which its chance counts
 CROWDED = 128  # neighbours of a box from which comparing with leaders alone is faster
 SHARPEST = 4.6  # logit of 0.99: a box of more confidence is placed no better
 NEAR_CERTAIN = 1e-6  # no confidence is nearer to 0 or 1
@@ -68,8 +68,11 @@ class Clusters:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Clusters with their corners. By box: its share in them, IoU with them and chance of being right;
-    by cluster: the log-odds that some box is, and the largest IoU with a surer cluster."""
+    """Clusters with their corners.
+
+    By box: its share in them, its IoU with the surest box, and what its chance counts there; by cluster: the
+    log-odds that some box is right, and the largest IoU with a surer cluster.
+    """
 
     clusters: Clusters
     corners: Floats
@@ -183,13 +186,12 @@ def placed(seen: Sightings, found: Clusters, chance: Floats, weights: Weights) -
     weight = np.exp(by_place - by_place[found.leader][number])
     share = weight / np.bincount(number, weight, many)[number]
     corners = np.array([np.bincount(number, share * side, many) for side in seen.corners.T]).T
-    aligned = iou(seen.corners, corners[number])
-    alone = np.bincount(number, minlength=many) == 1
-    aligned[alone[number]] = 1.0  # even where it has no area
-    right: Floats = chance * aligned**ALIGNED
+    near = iou(seen.corners, seen.corners[found.leader][number])
+    near[found.leader] = 1.0  # even where it has no area
+    right: Floats = chance * near**ALIGNED
     wrong = np.bincount(number, np.log1p(-right), many)  # logarithm of the chance that all are
     log_odds: Floats = np.log(np.maximum(-np.expm1(wrong), NEAR_CERTAIN)) - wrong
-    return Placed(found, corners, share, aligned, right, log_odds, _overlaps(found, log_odds))
+    return Placed(found, corners, share, near, right, log_odds, _overlaps(found, log_odds))
 
 
 def _overlaps(found: Clusters, log_odds: Floats) -> Floats:
@@ -199,6 +201,22 @@ def _overlaps(found: Clusters, log_odds: Floats) -> Floats:
     most = np.zeros(len(found.leader))
     np.maximum.at(most, weaker, overlap)
     return most
+
+
+def contested(seen: Sightings, found: Clusters, knows: Flags) -> Flags:
+    """Which clusters more than one service has an opinion of.
+
+    Those are who knows the group (`knows`: service × group), who is in the cluster, and who has a rival box
+    there. Whoever else sees the group elsewhere has said nothing about this place.
+    """
+    stranger = ~knows[seen.service, seen.group]
+    concerned = knows.sum(axis=0)[seen.group[found.leader]]
+    concerned = concerned + np.bincount(found.cluster, stranger, len(found.leader))
+    one, other, _ = found.rivals
+    apart = seen.service[found.leader[one]] != seen.service[found.leader[other]]
+    concerned[one[apart]] += 1
+    concerned[other[apart]] += 1
+    return np.asarray(concerned > 1)
 
 
 def silence(seen: Sightings, found: Clusters, knows: Flags, weights: Weights) -> Floats:

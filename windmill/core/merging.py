@@ -33,7 +33,7 @@ from windmill.model import (
 RULE = "calibrated_noisy_or"
 VERSION = 3
 
-STANDS = 0.4  # probability that a box needs once several services looked (docs/merging.md says why)
+STANDS = 0.5  # probability that a box needs: more likely right than not
 _PLACE = 2  # decimals of a pixel
 _SCORE = 6  # decimals of a score
 
@@ -48,7 +48,7 @@ def merge(replies: Iterable[StoredReply], detectors: Detectors) -> tuple[MergedB
     """Merged boxes of all spatial replies of one image, strongest first; the order of replies is nothing.
 
     `score` is the probability that the box shows an object of its class: agreement raises it, and a lone weak
-    detection falls once others, who know the class, did not see it. What only one service can have seen
+    detection falls once others, who know the class, did not see it. What nobody else has an opinion of
     stands, however weak.
     """
     scene = _scene(replies, detectors)
@@ -86,16 +86,15 @@ _Row = tuple[StoredReply, Detection, Box]
 class _Scene:
     """One image: what was seen, a row each, and what became of it, cluster by cluster.
 
-    `knows` says which service knows which class, by their numbers, `able` who knows or saw it. `contested`
-    are the clusters that several can have seen; `silence` is what the others take from their log-odds. Boxes
-    have a `chance` by themselves, whoever else saw what.
+    `knows` says which service knows which class, by their numbers. `contested` are the clusters that several
+    have an opinion of; `silence` is what the others take from their log-odds. Boxes have a `chance` by
+    themselves, whoever else saw what.
     """
 
     services: Sequence[str]
     rows: Sequence[_Row]
     weights: Weights
     knows: Flags
-    able: Flags
     seen: Sightings
     chance: Floats
     placed: Placed
@@ -119,19 +118,17 @@ def _scene(replies: Iterable[StoredReply], detectors: Detectors) -> _Scene:
     )
     weights = _weights(service, detectors)
     knows = _knows(spatial, classes)
-    able = knows.copy()
-    able[seen.service, seen.group] = True
     chance = fusing.chances(seen, weights)
     placed = fusing.placed(seen, fusing.clusters(seen, chance), chance, weights)
-    contested = (able.sum(axis=0) > 1)[seen.group[placed.clusters.leader]]
+    contested = fusing.contested(seen, placed.clusters, knows)
     silence = fusing.silence(seen, placed.clusters, knows, weights)
     score = fusing.score(placed, silence, contested, weights)
-    return _Scene(list(service), rows, weights, knows, able, seen, chance, placed, contested, silence, score)
+    return _Scene(list(service), rows, weights, knows, seen, chance, placed, contested, silence, score)
 
 
 def _said(stored: StoredReply) -> Sequence[Detection]:
     """Its detections; their order in the reply is nothing, not even between two that differ in words only."""
-    return sorted(stored.reply.detections, key=attrgetter("label", "emoji", "shiny"))
+    return sorted(stored.reply.detections, key=attrgetter("confidence", "label", "emoji", "shiny"))
 
 
 def _corners(boxes: Sequence[Box]) -> Floats:
@@ -230,7 +227,7 @@ def _judged(scene: _Scene, box: MergedBox, number: int) -> JudgedBox:
 
 
 def _votes(scene: _Scene, number: int) -> Iterator[BoxVote]:
-    """What each service that knows or saw the class says: who saw it, by weight, and who did not."""
+    """What each service that saw the box or knows its class says: who saw it, by weight, and who did not."""
     placed, group = scene.placed, scene.seen.group[scene.placed.clusters.leader[number]]
     rows = np.flatnonzero(placed.clusters.cluster == number)
     for row in sorted(rows.tolist(), key=lambda row: -placed.chance[row]):
@@ -244,6 +241,5 @@ def _votes(scene: _Scene, number: int) -> Iterator[BoxVote]:
         )
     saw = set(scene.seen.service[rows].tolist())
     for one, name in enumerate(scene.services):
-        if one not in saw and scene.able[one, group]:
-            silent = scene.weights.silent[one] if scene.knows[one, group] else 0.0
-            yield BoxVote(service=name, silence=float(silent))
+        if one not in saw and scene.knows[one, group]:
+            yield BoxVote(service=name, silence=float(scene.weights.silent[one]))

@@ -20,9 +20,9 @@ class SourcedDetection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoxVote:
-    """What one service, which knows or saw the class, says of a merged box.
+    """What one service, which saw a merged box or knows its class, says of it.
 
-    Who saw it: `chance`, in [0, 1], that it is right, by itself; `iou` of its box and the merged one;
+    Who saw it: `chance`, in [0, 1], that it is right, by itself; `iou` of its box and the surest one;
     `counts`, the chance that is left of the two; `share`, in [0, 1], of its box in the merged one's corners.
     Who did not (`detection` is None): `silence`, what that takes from the log-odds.
     """
