@@ -44,7 +44,7 @@ def others(one: Account) -> Sequence[str]:
 
 def sums(one: Account) -> Sequence[str]:
     """The arithmetic: score and place."""
-    return ("counts = chance × IoU²", *one.figures.lines, place(one))
+    return ("counts = chance × IoU² (with the surest box)", *one.figures.lines, place(one))
 
 
 def listing(numbered: Sequence[MergedBox]) -> str:

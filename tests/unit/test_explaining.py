@@ -81,9 +81,8 @@ def test_each_vote_says_what_was_seen_and_what_it_counts():
     weights = math.sqrt(0.9 / 0.1), math.sqrt(0.6 / 0.4)  # exp(0.5 logit c)
     share = weights[0] / sum(weights)
     assert [vote.share for vote in one.votes] == pytest.approx([share, 1 - share, 0])
-    off = 10 * (1 - share), 10 * share  # pixels between each box and the merged one, 100 wide as they are
-    assert one.box.box.x == pytest.approx(10 + off[0], abs=0.01)
-    iou = [(100 - by) / (100 + by) for by in off]
+    assert one.box.box.x == pytest.approx(10 + 10 * (1 - share), abs=0.01)
+    iou = [1, 90 / 110]  # with the surest box: both are 100 wide, and 10 pixels apart
     assert [vote.iou for vote in one.votes] == pytest.approx([*iou, 0])
     chance = [sigmoid(-0.8 + 0.9 * logit(sure)) for sure in (0.9, 0.6)]
     assert [vote.chance for vote in one.votes] == pytest.approx([*chance, 0])
@@ -159,11 +158,11 @@ def test_a_number_that_no_box_has_says_how_many_there_are(replies, number, there
 def test_a_point_shows_what_fell_below_the_threshold_too():
     (dog,) = asking(case(CAT)).near(210, 20)
     assert (dog.number, dog.box.emoji, dog.judged.threshold) == (0, "🐕", merging.STANDS)
-    assert explaining.verdict(dog) == f"it falls: its score of {dog.figures.score} is below 0.4"
+    assert explaining.verdict(dog) == f"it falls: its score of {dog.figures.score} is below 0.5"
     assert 0 < dog.box.score < merging.STANDS
     (cat,) = asking(case(CAT)).near(50, 50)
     assert cat.number == 1
-    assert explaining.verdict(cat) == f"it stands: its score of {cat.figures.score} is not below 0.4"
+    assert explaining.verdict(cat) == f"it stands: its score of {cat.figures.score} is not below 0.5"
     assert asking(case(CAT)).near(299, 199) == ()
 
 

@@ -102,7 +102,7 @@ def test_figures_are_short_and_hold_all_that_the_score_is_made_of():
 def test_a_score_just_below_the_threshold_does_not_read_as_if_it_stood():
     replies = [reply("a", seen("🐈", 0.5, box(0, 0, 9, 9))), reply("b")]
     (one,) = merging.judged(replies, AVERAGE)
-    lower = math.log(0.39996 / 0.60004) - math.log(one.box.score / (1 - one.box.score))
+    lower = math.log(0.49996 / 0.50004) - math.log(one.box.score / (1 - one.box.score))
     known = replace(AVERAGE, bias=AVERAGE.bias + lower)
     (below,) = merging.judged(replies, known)
-    assert figures.of(below, known, "").score == "0.39996"
+    assert figures.of(below, known, "").score == "0.49996"
