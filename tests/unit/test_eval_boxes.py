@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from windmill.calibrating.found import columns
-from windmill.calibrating.judge import Judge, Point
+from windmill.calibrating.judge import Judge, Matches, Point
 from windmill.cli import main
 from windmill.errors import ConfigError
 from windmill.evaluating import document
-from windmill.evaluating.boxes import arrivals, crossing, official, report, rivals, rule, tables
+from windmill.evaluating.boxes import arrivals, crossing, official, reliability, report, rivals, rule, tables
 from windmill.evaluating.boxes.arrivals import Kept
 from windmill.evaluating.boxes.crew import crew
 from windmill.evaluating.boxes.crossing import Both, Fold
@@ -510,3 +510,13 @@ def test_real_detections_are_compared(shared_data):
     assert found.unequal == 0
     assert all(stage.kept.moved == 0 for stage in found.stages)
     assert found.rules[0].precision.ap > max(one.precision.ap for one in found.detectors)
+
+
+def test_scores_are_held_against_what_is_right():
+    score = np.array([0.9, 0.9, 0.2, 0.2, 0.5])
+    right = np.array([[True, True, False, True, True]])
+    ignored = np.array([[False, False, False, False, True]])
+    none = np.zeros(5, np.int64)
+    found = reliability.bins(Matches(none, none, none, score, right, ignored))
+    assert sum(one.count for one in found) == 4
+    assert reliability.calibration_error(found) == pytest.approx((0.1 + 0.1 + 0.2 + 0.8) / 4)

@@ -9,12 +9,13 @@ from itertools import combinations
 from windmill.calibrating.found import Found
 from windmill.calibrating.judge import Judge, Point, Precision
 from windmill.errors import ConfigError
-from windmill.evaluating.boxes import arrivals, official, rivals
+from windmill.evaluating.boxes import arrivals, official, reliability, rivals
 from windmill.evaluating.boxes.arrivals import Order
 from windmill.evaluating.boxes.crew import Crew
 from windmill.evaluating.boxes.crossing import Alone, Both, Fold, Outcome, together
 from windmill.evaluating.boxes.folder import Source
 from windmill.evaluating.boxes.noise import Differences, Versus
+from windmill.evaluating.boxes.reliability import Bin
 from windmill.evaluating.boxes.rivals import Rival, Thresholds, Trial
 from windmill.evaluating.boxes.rule import Rule
 from windmill.evaluating.boxes.stages import Stage, stages, worst_of_all
@@ -74,7 +75,8 @@ class Report:
 
     `ahead`: ours less the best single detector (by AP, and by F1); `ahead_of_rival`: less the best rival,
     empty without rivals; `worst_step`: the largest losses when one more detector joined, empty if none does.
-    `unequal`: images whose last boxes hung on which of `orders` the replies came in.
+    `reliability`: what the scores of our candidates say, and what is right of them. `unequal`: images whose
+    last boxes hung on which of `orders` the replies came in.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Report:
     rivals: tuple[Row, ...]
     rules: tuple[Row, ...]
     alone: tuple[float, ...]
+    reliability: tuple[Bin, ...]
     ahead: Differences
     ahead_of_rival: tuple[Differences, ...]
     stages: tuple[Stage, ...]
@@ -163,6 +166,7 @@ class _Comparison:
             rivals=tuple(one.row for one in fused),
             rules=tuple(one.row for one in rules),
             alone=tuple(self._ap(alone[one]) for one in self.members),
+            reliability=reliability.bins(self.judge.match(mine.candidates)),
             ahead=ahead,
             ahead_of_rival=tuple(others[: len(best)]),
             stages=steps,

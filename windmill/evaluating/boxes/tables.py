@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from statistics import mean
 from typing import Any
 
+from windmill.evaluating.boxes import reliability
 from windmill.evaluating.boxes.noise import Spread
 from windmill.evaluating.boxes.report import Report, Row
 from windmill.evaluating.boxes.stages import Change, Stage, worst_of_all
@@ -30,8 +31,12 @@ _STAGES = (
 
 
 def sheets(reports: Sequence[Report]) -> list[Sheet]:
-    """The sets beside each other, and two tables for each of them."""
-    return [_overview(reports), *(one for report in reports for one in (_ways(report), _stages(report)))]
+    """The sets beside each other, and three tables for each of them."""
+    return [_overview(reports), *(one for report in reports for one in _of(report))]
+
+
+def _of(report: Report) -> tuple[Sheet, ...]:
+    return _ways(report), _reliability(report), _stages(report)
 
 
 def document(reports: Sequence[Report]) -> list[dict[str, Any]]:
@@ -50,7 +55,7 @@ def _plain(value: Any) -> Any:
 def _overview(reports: Sequence[Report]) -> Sheet:
     gains = [one.ap.difference for report in reports for one in report.ahead_of_rival]
     notes = (
-        (f"Ahead of the best other method by {mean(gains):+.4f} AP in the mean of the sets.",)
+        (f"Windmill's AP less that of the best other method, mean of the sets: {mean(gains):+.4f}.",)
         if gains
         else ()
     )
@@ -115,6 +120,17 @@ def _row(row: Row, how: str) -> tuple[str, ...]:
         row.point.f1,
     )
     return (row.name, *(f"{one:.3f}" for one in figures), how)
+
+
+def _reliability(report: Report) -> Sheet:
+    rows = [(f"{one.count:,}", f"{one.score:.3f}", f"{one.right:.3f}") for one in report.reliability]
+    error = reliability.calibration_error(report.reliability)
+    return Sheet(
+        f"Set {report.name}: what scores say",
+        ("candidates", "mean score", "right at IoU 0.5"),
+        tuple(rows),
+        (f"Expected calibration error: {error:.3f}.",),
+    )
 
 
 def _stages(report: Report) -> Sheet:
