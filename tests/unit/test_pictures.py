@@ -114,9 +114,9 @@ def test_the_legend_says_of_every_detector_what_it_said():
     one = account(CAT)
     texts = [entry.text for entry in scenes.of_account(one, (300, 200)).legend]
     assert texts == [
-        "1 cat 0.89, seen by 2 of the 3 that can have seen it",
-        "yolov8 saw cat 0.90: chance 0.764, IoU 0.944, counts 0.681",
-        "rtdetr saw kitten 0.60: chance 0.393, IoU 0.867, counts 0.295",
+        "1 cat 0.92, seen by 2 of the 3 that can have seen it",
+        "yolov8 saw cat 0.90: chance 0.764, IoU 1.000, counts 0.764",
+        "rtdetr saw kitten 0.60: chance 0.393, IoU 0.818, counts 0.263",
         "detectron2 saw nothing here: -0.400",
         "xception speaks of the whole image, and draws no boxes",
     ]
