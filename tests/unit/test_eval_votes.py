@@ -9,6 +9,7 @@ from PIL import Image
 
 from windmill import calibration
 from windmill.cli import main
+from windmill.evaluating.boxes import folder
 from windmill.evaluating.votes import scores
 from windmill.evaluating.votes.crossing import fold_of
 
@@ -95,6 +96,27 @@ def test_a_folder_of_detections_is_measured_and_written_down(detections, tmp_pat
     assert "<!-- votes " in written
     assert "| calibrated |" in written
     assert str(tmp_path.parent) not in written
+
+
+def test_classes_that_coco_does_not_have_count_on_neither_side(detections, capsys):
+    words = ["eval", "votes", "--data", str(detections), "--resamples", "2", "--json"]
+    assert main(words) == 0
+    before = json.loads(capsys.readouterr().out)
+    truth = detections / "ground_truth.json"
+    told = json.loads(truth.read_text())
+    told["categories"].append({"id": 3, "name": "forklift"})
+    told["annotations"] += [
+        {"image_id": n, "category_id": 3, "bbox": [60, 60, 9, 9]} for n in range(0, 120, 2)
+    ]
+    truth.write_text(json.dumps(told))
+    good = detections / "good.json"
+    seen = {"image_id": 0, "category_id": 3, "bbox": [60, 60, 9, 9], "score": 0.5}
+    good.write_text(json.dumps([*json.loads(good.read_text()), seen]))
+    folder.load.cache_clear()  # a process of its own reads the files anew
+    assert main(words) == 0
+    after = json.loads(capsys.readouterr().out)
+    assert after.pop("unjudged") == before.pop("unjudged") + 1
+    assert after["rows"] == before["rows"]
 
 
 def test_a_calibration_is_learned_and_can_be_read(detections, tmp_path, capsys):
