@@ -96,6 +96,8 @@ def test_a_folder_of_detections_is_measured_and_written_down(detections, tmp_pat
     assert "<!-- votes " in written
     assert "| calibrated |" in written
     assert str(tmp_path.parent) not in written
+    (apart,) = [one for one in written.splitlines() if one.startswith("Truer than voters say")]
+    assert all(apart.count(label) <= 1 for label in "🐕🚗")
 
 
 def test_classes_that_coco_does_not_have_count_on_neither_side(detections, capsys):
