@@ -7,7 +7,6 @@ docs/voting.md).
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -169,7 +168,7 @@ def _each(where: str, value: Any, read: Callable[[str, Any], Read]) -> dict[str,
 
 
 def _number(where: str, value: Any, least: float = -100, most: float = 100) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value) or not least <= value <= most:
+    if type(value) not in (int, float) or not least <= value <= most:
         raise OffFormError(f"{where}: expected a number from {least:g} to {most:g}, got {line(value, 40)}")
     return float(value)
 

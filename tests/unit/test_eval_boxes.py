@@ -230,6 +230,9 @@ KNOWN = truth((1, PERSON, 0, 10))
         (KNOWN, [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]}], "entry 0: 'score' is missing"),
         (KNOWN, [BOX | {"bbox": [0, 0, -1, 1]}], "one.json: entry 0: bbox is not x, y, width, height"),
         (KNOWN, [BOX | {"bbox": [0, 0, 1]}], "one.json: entry 0: not enough values"),
+        (KNOWN, [BOX, BOX | {"score": 10**400}], "one.json: entry 1: int too large"),
+        (KNOWN, [BOX | {"bbox": [0, 0, 10**400, 1]}], "one.json: entry 0: int too large"),
+        (KNOWN | {"images": [{"id": 1, "width": 10**400, "height": 5}]}, [], "ground_truth.json: expected COCO's"),
         (KNOWN, ["box"], "one.json: entry 0"),
     ],
 )  # fmt: skip
