@@ -123,8 +123,9 @@ def test_classes_that_coco_does_not_have_count_on_neither_side(detections, capsy
 
 def test_a_calibration_is_learned_and_can_be_read(detections, tmp_path, capsys):
     out = tmp_path / "calibration" / "own.json"
-    assert main(["calibrate", "--data", str(detections), "--out", str(out)]) == 2
-    assert "cannot be written" in capsys.readouterr().err
+    nodata = str(tmp_path / "nodata")  # which nobody has looked for yet
+    assert main(["calibrate", "--data", nodata, "--out", str(out)]) == 2
+    assert f"{out}: cannot be written: there is no folder" in capsys.readouterr().err
     out.parent.mkdir()
     assert main(["calibrate", "--data", str(detections), "--out", str(out)]) == 0
     made = calibration.load(out)

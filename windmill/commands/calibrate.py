@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from windmill.commands.eval_votes import gathered
 from windmill.commands.produce import count_of
 from windmill.core import calibrated, merging
 from windmill.errors import ConfigError
+from windmill.evaluating import document
 from windmill.evaluating.votes.cases import Cases, judged_labels
 from windmill.plain import line
 from windmill.settings import Settings
@@ -48,6 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
+    if args.out:
+        _check(args.out)
     folders = gathered(args.data, args, settings)
     examples = [
         one
@@ -72,6 +76,14 @@ def _learned(folders: list[Cases]) -> Learned:
     images = sum(len(folder.cases) for folder in folders)
     names = tuple(folder.name for folder in folders)
     return Learned(sources=names, images=images)
+
+
+def _check(out: Path) -> None:
+    """Whether `_write` will be able to, before services are asked. Raises `ConfigError`."""
+    if out.is_dir() or not out.exists():
+        document.check_folder(out)
+    elif not os.access(out, os.W_OK):
+        raise ConfigError(f"--out {out}: cannot be written")
 
 
 def _write(text: str, out: Path | None) -> None:
