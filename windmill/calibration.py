@@ -30,7 +30,8 @@ class OffFormError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:
-    """From which folders of images, and how many images."""
+    """From which folders of images, and how many images: those of the run that wrote the file. A part that it
+    could not learn from them it kept from the calibration before."""
 
     sources: tuple[str, ...]
     images: int

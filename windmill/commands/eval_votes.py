@@ -60,6 +60,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if args.document:
         document.check(args.document, section)
     (given,) = gathered([args.data], args, settings)
+    given.check()
     with meter("comparing", "steps", report.steps(args.folds)) as told:
         found = report.made(given, args.folds, args.resamples, _counting(told.update))
     (_tell_json if args.json else _tell)(found)

@@ -58,6 +58,12 @@ class Cases:
         """All that said something which the truth can judge."""
         return sorted({voter for one in self.cases for by in self.judged(one).values() for voter in by})
 
+    def check(self) -> None:
+        """Raises `ConfigError` if there is no label to be judged."""
+        if not self.services:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in self.absent.items())
+            raise ConfigError(f"{self.name}: nobody named anything that COCO has a class for. {reasons}")
+
     @property
     def unjudged(self) -> int:
         """How many labels were named of which nobody knows whether they are true."""
@@ -115,7 +121,7 @@ def of_photos(data: Path, candidates: Sequence[Candidate], limit: int | None) ->
         Case(photo.path.stem, tuple(replies), _true(one.label for one in photo.objects), objects)
         for photo, replies, objects in zip(photos, said, _objects(photos, words), strict=True)
     )
-    return _checked(Cases(data.resolve().name, tuple(cases), words.knows or frozenset(), absent))
+    return Cases(data.resolve().name, tuple(cases), words.knows or frozenset(), absent)
 
 
 def of_boxes(data: Path, limit: int | None) -> Cases:
@@ -138,14 +144,7 @@ def of_boxes(data: Path, limit: int | None) -> Cases:
             source.pictures, said, true, objects, crowds, strict=True
         )
     )
-    return _checked(Cases(source.name, tuple(cases), words.knows or frozenset(), {}))
-
-
-def _checked(found: Cases) -> Cases:
-    if not found.services:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in found.absent.items())
-        raise ConfigError(f"{found.name}: nobody named anything that COCO has a class for. {reasons}")
-    return found
+    return Cases(source.name, tuple(cases), words.knows or frozenset(), {})
 
 
 def _by_image(found: Found, source: folder.Folder) -> Iterator[Found]:
