@@ -7,7 +7,6 @@ docs/voting.md).
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -31,7 +30,8 @@ class OffFormError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:
-    """From which folders of images, and how many images."""
+    """From which folders of images, and how many images: those of the run that wrote the file. A part that it
+    could not learn from them it kept from the calibration before."""
 
     sources: tuple[str, ...]
     images: int
@@ -169,7 +169,7 @@ def _each(where: str, value: Any, read: Callable[[str, Any], Read]) -> dict[str,
 
 
 def _number(where: str, value: Any, least: float = -100, most: float = 100) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value) or not least <= value <= most:
+    if type(value) not in (int, float) or not least <= value <= most:
         raise OffFormError(f"{where}: expected a number from {least:g} to {most:g}, got {line(value, 40)}")
     return float(value)
 

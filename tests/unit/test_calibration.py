@@ -74,6 +74,8 @@ def test_the_calibration_that_ships_can_be_read():
         (["boxes", "known", "yolov8", "slope"], -1, "the file.boxes.known.yolov8.slope: expected a number"),
         (["boxes", "known", "yolov8", "right"], float("nan"), "the file.boxes.known.yolov8.right: "),
         (["boxes", "known", "yolov8", "place"], 1000, "the file.boxes.known.yolov8.place: expected a number"),
+        pytest.param(["boxes", "average", "place"], 10**400, "the file.boxes.average.place: ", id="large"),
+        (["voters", "prior"], float("inf"), "the file.voters.prior: expected a number"),
         (["boxes", "known", "yolov8", "count"], -1, "the file.boxes.known.yolov8.count: expected a whole"),
         (["boxes", "known", "yolov8", "weight"], 1, "the file.boxes.known.yolov8: weight: missing or unk"),
     ],

@@ -230,6 +230,9 @@ KNOWN = truth((1, PERSON, 0, 10))
         (KNOWN, [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]}], "entry 0: 'score' is missing"),
         (KNOWN, [BOX | {"bbox": [0, 0, -1, 1]}], "one.json: entry 0: bbox is not x, y, width, height"),
         (KNOWN, [BOX | {"bbox": [0, 0, 1]}], "one.json: entry 0: not enough values"),
+        (KNOWN, [BOX, BOX | {"score": 10**400}], "one.json: entry 1: int too large"),
+        (KNOWN, [BOX | {"bbox": [0, 0, 10**400, 1]}], "one.json: entry 0: int too large"),
+        (KNOWN | {"images": [{"id": 1, "width": 10**400, "height": 5}]}, [], "ground_truth.json: expected"),
         (KNOWN, ["box"], "one.json: entry 0"),
     ],
 )  # fmt: skip
@@ -493,6 +496,23 @@ def test_half_a_section_is_not_guessed_at(tmp_path):
         document.write(path, "boxes", "new")
     with pytest.raises(ConfigError, match="cannot be written"):
         document.write(tmp_path / "nowhere" / "quality.md", "boxes", "new")
+
+
+@pytest.mark.parametrize("command", ["boxes", "votes"])
+def test_a_document_that_cannot_be_written_is_told_before_the_work_begins(command, tmp_path, capsys):
+    """The folder of data is not there either: nobody has looked for it yet."""
+    swapped, data = tmp_path / "swapped.md", tmp_path / "no"
+    swapped.write_text("".join(f"<!-- {one}:end --><!-- {one}:begin -->" for one in ("boxes", "votes no")))
+    for path, message in (
+        (tmp_path / "nowhere" / "quality.md", f"there is no folder {tmp_path / 'nowhere'}"),
+        (tmp_path, "it is a folder"),
+        (swapped, "end --> stands before <!-- "),
+    ):
+        assert main(["eval", command, "--data", str(data), "--document", str(path)]) == 2
+        told = capsys.readouterr().err
+        assert f"{path}: " in told
+        assert message in told
+    assert list(tmp_path.iterdir()) == [swapped]
 
 
 def test_a_name_does_not_end_a_cell():

@@ -45,6 +45,7 @@ Interrupted, it shows the sets that are complete. docs/quality.md says how to re
 Exit status: 0 compared, 2 wrong arguments or data, 130 interrupted."""
 
 _NOBODY = "none"
+_SECTION = "boxes"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,6 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001 -- every command's form
+    if args.document:
+        document.check(args.document, _SECTION)
     plan = _plan(args)
     done: list[Report] = []
     try:
@@ -91,7 +94,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001 --
     if args.document:
         packages = ["pycocotools", *(["ensemble-boxes"] if plan.rivals else []), "numpy"]
         text = document.section(_command(args), packages, tables.sheets(done))
-        document.write(args.document, "boxes", text)
+        document.write(args.document, _SECTION, text)
     return 0
 
 

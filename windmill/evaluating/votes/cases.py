@@ -30,7 +30,8 @@ _NEVER = datetime(1970, 1, 1, tzinfo=UTC)  # rows of results have a time, which 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An image: its name, the replies about it, and the normalised emoji of what it shows, and where that is.
+    """An image: its name, the replies about it, and what it shows: as normalised emoji that COCO has classes
+    for, since of others nobody's labels count; and of any class, where that is.
 
     In `crowds` nobody marked the single objects.
     """
@@ -56,6 +57,12 @@ class Cases:
     def services(self) -> Sequence[str]:
         """All that said something which the truth can judge."""
         return sorted({voter for one in self.cases for by in self.judged(one).values() for voter in by})
+
+    def check(self) -> None:
+        """Raises `ConfigError` if there is no label to be judged."""
+        if not self.services:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in self.absent.items())
+            raise ConfigError(f"{self.name}: nobody named anything that COCO has a class for. {reasons}")
 
     @property
     def unjudged(self) -> int:
@@ -111,10 +118,10 @@ def of_photos(data: Path, candidates: Sequence[Candidate], limit: int | None) ->
             replies.append(_stored(n, reply))
     words = classes.words("coco")
     cases = (
-        Case(photo.path.stem, tuple(replies), _labels(one.label for one in photo.objects), objects)
+        Case(photo.path.stem, tuple(replies), _true(one.label for one in photo.objects), objects)
         for photo, replies, objects in zip(photos, said, _objects(photos, words), strict=True)
     )
-    return _checked(Cases(data.resolve().name, tuple(cases), words.knows or frozenset(), absent))
+    return Cases(data.resolve().name, tuple(cases), words.knows or frozenset(), absent)
 
 
 def of_boxes(data: Path, limit: int | None) -> Cases:
@@ -122,7 +129,7 @@ def of_boxes(data: Path, limit: int | None) -> Cases:
     source = folder.load(data, limit)
     names = tuple(one.name for one in source.categories)
     words = classes.words(names)
-    true = [_labels(names[n] for n in own.category) for own in _by_image(source.truth, source)]
+    true = [_true(names[n] for n in own.category) for own in _by_image(source.truth, source)]
     objects, crowds = (
         [_detections(own, names, words) for own in _by_image(source.truth.where(chosen), source)]
         for chosen in (~source.crowd, source.crowd)
@@ -137,14 +144,7 @@ def of_boxes(data: Path, limit: int | None) -> Cases:
             source.pictures, said, true, objects, crowds, strict=True
         )
     )
-    return _checked(Cases(source.name, tuple(cases), words.knows or frozenset(), {}))
-
-
-def _checked(found: Cases) -> Cases:
-    if not found.services:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in found.absent.items())
-        raise ConfigError(f"{found.name}: nobody named anything that COCO has a class for. {reasons}")
-    return found
+    return Cases(source.name, tuple(cases), words.knows or frozenset(), {})
 
 
 def _by_image(found: Found, source: folder.Folder) -> Iterator[Found]:
@@ -197,6 +197,10 @@ def _stored(number: int, reply: ServiceReply) -> StoredReply:
 
 def _labels(names: Iterable[str]) -> frozenset[str]:
     return frozenset(_label(name) for name in names) - {""}
+
+
+def _true(names: Iterable[str]) -> frozenset[str]:
+    return _labels(names) & judged_labels()
 
 
 def _label(name: str) -> str:

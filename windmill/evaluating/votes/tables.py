@@ -135,11 +135,13 @@ def _voter_row(name: str, voter: Voter, voters: Voters) -> tuple[str, ...]:
 
 
 def _extremes(voters: Voters) -> Sequence[str]:
+    """The labels furthest from what voters say, either way; none stands on both sides."""
     ranked = sorted(voters.labels.items(), key=lambda pair: pair[1])
-    if not ranked:
+    most = " ".join(label for label, offset in ranked[:-6:-1] if offset > 0)
+    least = " ".join(label for label, offset in ranked[:5] if offset < 0)
+    if not (most or least):
         return ()
-    least, most = (" ".join(label for label, _ in some) for some in (ranked[:5], ranked[:-6:-1]))
-    return (f"Truer than voters say: {most}; less true: {least}.",)
+    return (f"Truer than voters say: {most or 'none'}; less true: {least or 'none'}.",)
 
 
 def _gain(one: Estimate) -> str:
