@@ -1,5 +1,6 @@
 """The arithmetic of merging: who belongs together, where, and how sure that is."""
 
+import tracemalloc
 from dataclasses import replace
 from math import exp, log
 
@@ -168,6 +169,7 @@ def test_crowds_are_merged_as_few_boxes_are(seen):
     assert found.clusters.cluster.tolist() == expected.clusters.cluster.tolist()
     assert found.clusters.leader.tolist() == expected.clusters.leader.tolist()
     assert found.overlap.tolist() == expected.overlap.tolist()
+    assert found.rivalled.tolist() == expected.rivalled.tolist()
 
 
 @few
@@ -226,6 +228,21 @@ def test_empty_huge_and_certain_boxes_have_numbers_too(rows):
     assert np.isfinite(found.corners).all()
     assert np.isfinite(found.log_odds).all()
     assert ((scores(seen) >= 0) & (scores(seen) <= 1)).all()
+
+
+def test_thousands_of_rivals_are_never_all_kept():
+    """Three services draw 800 boxes each around places of their own that overlap: 2.9 million pairs."""
+    service, random = np.repeat(np.arange(3), 800), np.random.default_rng(0)
+    places = np.array([(0, 0, 100, 100), (28, 0, 128, 100), (0, 28, 100, 128)], float)[service]
+    seen = Sightings(places, fusing.logit(random.random(2400)), service, np.zeros(2400, int))
+    tracemalloc.start()
+    try:
+        found = placed(seen)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (len(found.corners), found.rivalled.all()) == (2400, True)
+    assert most < 100e6
 
 
 def test_thousands_of_boxes_on_one_spot_take_less_than_a_moment():
