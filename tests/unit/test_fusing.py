@@ -119,6 +119,25 @@ def test_of_two_rivals_the_one_with_less_for_it_is_the_weaker():
     assert placed(seen).overlap.tolist() == [1 / 3, 0]
 
 
+@pytest.mark.parametrize("crowded", [-1, fusing.CROWDED])
+@pytest.mark.parametrize(("bottom", "overlap"), [(29.9, 0), (30.0, 0.3), (30.1, 0.301)])
+def test_a_box_is_a_rival_from_an_iou_of_03(monkeypatch, crowded, bottom, overlap):
+    monkeypatch.setattr(fusing, "CROWDED", crowded)
+    found = placed(sightings((0, 0.9, 0, 0, 100, 100), (1, 0.5, 0, 0, 100, bottom)))
+    assert found.overlap.tolist() == [0, pytest.approx(overlap)]
+    assert found.rivalled.tolist() == [bool(overlap)] * 2
+
+
+def test_a_rival_of_the_same_service_is_no_other_opinion():
+    own = sightings((0, 0.9, 0, 0, 100, 100), (0, 0.5, 0, 0, 100, 50))
+    assert (placed(own).overlap.tolist(), placed(own).rivalled.any()) == ([0, 0.5], False)
+
+
+def test_a_lone_box_without_area_keeps_its_chance():
+    seen = sightings((0, 0.5, 5, 5, 5, 5), (1, 0.5, 7, 0, 7, 9))
+    assert placed(seen).chance == pytest.approx(fusing.chances(seen, weights()))
+
+
 def test_only_who_knows_the_class_and_is_not_there_is_silent():
     seen = sightings((0, 0.8, 0, 0, 10, 10, 0), (0, 0.7, 0, 0, 10, 10, 1), (2, 0.6, 0, 0, 10, 10, 0))
     knows = np.array([[1, 0], [1, 1], [1, 0]], bool)
