@@ -106,6 +106,13 @@ def test_corners_are_a_mean_by_how_well_who_is_how_sure_places_boxes():
     assert found.corners[0] == pytest.approx([10 * share, 4 * share, 100 + 10 * share, 100], abs=1e-9)
 
 
+def test_a_box_counts_by_its_iou_with_the_surest():
+    seen = sightings((0, 0.9, 0, 0, 100, 100), (1, 0.8, 0, 0, 100, 80))
+    found, alone = placed(seen), fusing.chances(seen, weights())
+    assert found.iou == pytest.approx([1, 0.8])
+    assert found.chance == pytest.approx([alone[0], alone[1] * 0.8**2])
+
+
 def test_a_box_alone_keeps_its_very_corners():
     own = (0.1, 0.7, 33.3, 1e9 / 3)
     found = placed(sightings((0, 0.5, *own)))
@@ -120,7 +127,7 @@ def test_of_two_rivals_the_one_with_less_for_it_is_the_weaker():
 
 
 @pytest.mark.parametrize("crowded", [-1, fusing.CROWDED])
-@pytest.mark.parametrize(("bottom", "overlap"), [(29.9, 0), (30.0, 0.3), (30.1, 0.301)])
+@pytest.mark.parametrize(("bottom", "overlap"), [(29.99, 0), (30.0, 0.3), (30.1, 0.301)])
 def test_a_box_is_a_rival_from_an_iou_of_03(monkeypatch, crowded, bottom, overlap):
     monkeypatch.setattr(fusing, "CROWDED", crowded)
     found = placed(sightings((0, 0.9, 0, 0, 100, 100), (1, 0.5, 0, 0, 100, bottom)))
