@@ -121,6 +121,21 @@ def test_colours_do_not_vote():
     assert ranking(reply("colors", "🐕")) == {}
 
 
+def test_a_word_of_a_caption_is_a_voice_for_its_label():
+    """Log-odds of an average voter's 0.75: -1 + 1 + ln 3."""
+    wave = ranking(reply("blip", words=[("🌊", "wave")]))["🌊"]
+    assert dict(wave.weights)["blip"] > 0
+    assert wave.probability == pytest.approx(0.75)
+
+
+def test_of_what_a_voter_says_of_a_label_its_surest_word_counts():
+    (seen,) = reply("yolov8", "🚗").reply.detections
+    said = reply("yolov8", full=["🚗"])
+    unsure = tuple(replace(seen, confidence=one) for one in (0.3, 0.8, 0.5))
+    heard = replace(said, reply=replace(said.reply, detections=unsure))
+    assert calibrated.evidence([heard]) == {"🚗": {"yolov8": 0.8}}
+
+
 confidences = st.floats(0, 1)
 some = st.dictionaries(st.sampled_from(["yolov8", "ssdlite", "stranger"]), confidences, min_size=1)
 

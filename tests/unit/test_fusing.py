@@ -1,5 +1,6 @@
 """The arithmetic of merging: who belongs together, where, and how sure that is."""
 
+import tracemalloc
 from dataclasses import replace
 from math import exp, log
 
@@ -105,6 +106,13 @@ def test_corners_are_a_mean_by_how_well_who_is_how_sure_places_boxes():
     assert found.corners[0] == pytest.approx([10 * share, 4 * share, 100 + 10 * share, 100], abs=1e-9)
 
 
+def test_a_box_counts_by_its_iou_with_the_surest():
+    seen = sightings((0, 0.9, 0, 0, 100, 100), (1, 0.8, 0, 0, 100, 80))
+    found, alone = placed(seen), fusing.chances(seen, weights())
+    assert found.iou == pytest.approx([1, 0.8])
+    assert found.chance == pytest.approx([alone[0], alone[1] * 0.8**2])
+
+
 def test_a_box_alone_keeps_its_very_corners():
     own = (0.1, 0.7, 33.3, 1e9 / 3)
     found = placed(sightings((0, 0.5, *own)))
@@ -116,6 +124,25 @@ def test_of_two_rivals_the_one_with_less_for_it_is_the_weaker():
     one, other = (0, 0, 100, 100), (50, 0, 150, 100)  # IoU 1/3
     seen = sightings((0, 0.8, *one), (0, 0.7, *other), (1, 0.7, *other), (2, 0.7, *other))
     assert placed(seen).overlap.tolist() == [1 / 3, 0]
+
+
+@pytest.mark.parametrize("crowded", [-1, fusing.CROWDED])
+@pytest.mark.parametrize(("bottom", "overlap"), [(29.99, 0), (30.0, 0.3), (30.1, 0.301)])
+def test_a_box_is_a_rival_from_an_iou_of_03(monkeypatch, crowded, bottom, overlap):
+    monkeypatch.setattr(fusing, "CROWDED", crowded)
+    found = placed(sightings((0, 0.9, 0, 0, 100, 100), (1, 0.5, 0, 0, 100, bottom)))
+    assert found.overlap.tolist() == [0, pytest.approx(overlap)]
+    assert found.rivalled.tolist() == [bool(overlap)] * 2
+
+
+def test_a_rival_of_the_same_service_is_no_other_opinion():
+    own = sightings((0, 0.9, 0, 0, 100, 100), (0, 0.5, 0, 0, 100, 50))
+    assert (placed(own).overlap.tolist(), placed(own).rivalled.any()) == ([0, 0.5], False)
+
+
+def test_a_lone_box_without_area_keeps_its_chance():
+    seen = sightings((0, 0.5, 5, 5, 5, 5), (1, 0.5, 7, 0, 7, 9))
+    assert placed(seen).chance == pytest.approx(fusing.chances(seen, weights()))
 
 
 def test_only_who_knows_the_class_and_is_not_there_is_silent():
@@ -168,6 +195,7 @@ def test_crowds_are_merged_as_few_boxes_are(seen):
     assert found.clusters.cluster.tolist() == expected.clusters.cluster.tolist()
     assert found.clusters.leader.tolist() == expected.clusters.leader.tolist()
     assert found.overlap.tolist() == expected.overlap.tolist()
+    assert found.rivalled.tolist() == expected.rivalled.tolist()
 
 
 @few
@@ -226,6 +254,21 @@ def test_empty_huge_and_certain_boxes_have_numbers_too(rows):
     assert np.isfinite(found.corners).all()
     assert np.isfinite(found.log_odds).all()
     assert ((scores(seen) >= 0) & (scores(seen) <= 1)).all()
+
+
+def test_thousands_of_rivals_are_never_all_kept():
+    """Three services draw 800 boxes each around places of their own that overlap: 2.9 million pairs."""
+    service, random = np.repeat(np.arange(3), 800), np.random.default_rng(0)
+    places = np.array([(0, 0, 100, 100), (28, 0, 128, 100), (0, 28, 100, 128)], float)[service]
+    seen = Sightings(places, fusing.logit(random.random(2400)), service, np.zeros(2400, int))
+    tracemalloc.start()
+    try:
+        found = placed(seen)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (len(found.corners), found.rivalled.all()) == (2400, True)
+    assert most < 100e6
 
 
 def test_thousands_of_boxes_on_one_spot_take_less_than_a_moment():

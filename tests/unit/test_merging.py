@@ -125,6 +125,36 @@ def test_a_box_stands_from_the_threshold_once_several_can_have_seen_it():
     assert {bool(merged) for _, _, merged in results} == {True, False}
 
 
+@pytest.mark.parametrize(("bias", "stands"), [(0.0, True), (-1e-5, False)])
+def test_a_box_exactly_at_the_threshold_stands(bias, stands):
+    """Where nothing but the bias counts, the score is sigmoid(bias)."""
+    indifferent = replace(AVERAGE, bias=bias, agreement=0.0, average=replace(AVERAGE.average, silent=0.0))
+    assert bool(merge([reply("a", seen(CAT, 0.9, HERE)), reply("b")], indifferent)) is stands
+    assert STANDS == 0.5
+
+
+def test_merged_boxes_come_strongest_first():
+    sure, agreed = seen(CAT, 0.8, box(500, 0, 100, 100)), seen(CAT, 0.7, HERE)
+    said = [reply("a", sure, knows=None), reply("b", agreed, knows=None), reply("c", agreed, knows=None)]
+    for found in (merge(said, AVERAGE), candidates(said, AVERAGE)):
+        assert [one.crop for one in found] == [HERE, sure.box]
+        assert found[0].score > found[1].score
+
+
+TWINS = {
+    "labels": (seen("🧑", 0.9, HERE, "someone"), seen("🧑", 0.9, HERE, "somebody")),
+    "emoji": (seen("🧑", 0.9, HERE, "someone"), seen("👩", 0.9, HERE, "someone")),
+    "shine": (seen(CAT, 0.9, HERE), replace(seen(CAT, 0.9, HERE), shiny=True)),
+    "confidences that are all but 1": (seen(CAT, 1.0, HERE), seen(CAT, 0.9999999, HERE)),
+}
+
+
+@pytest.mark.parametrize("twins", TWINS.values(), ids=TWINS)
+def test_of_two_detections_that_weigh_the_same_the_order_in_the_reply_is_nothing(twins):
+    first, second = twins
+    assert candidates([reply("a", first, second)], KNOWN) == candidates([reply("a", second, first)], KNOWN)
+
+
 BOTH = ("spatial", "classification")
 
 
@@ -183,9 +213,28 @@ def test_a_vocabulary_nobody_declared_speaks_for_what_it_sees_and_against_nothin
     assert agreed[0].score == pytest.approx(score(1 - (1 - chance(AVERAGE.average, 0.3)) ** 2), abs=1e-6)
 
 
+def test_a_vocabulary_nobody_declared_contests_only_what_it_drew_a_box_over():
+    cat = reply("yolov8", seen(CAT, 0.3, HERE))
+
+    def stored(elsewhere):
+        mine = reply("mine", seen(CAT, 0.9, elsewhere), knows=None)
+        return [one.crop for one in merge([cat, mine], AVERAGE)]
+
+    far, rival = box(5000, 5000, 100, 100), box(50, 0, 100, 100)
+    assert stored(far) == [far, HERE]
+    assert stored(rival) == [rival]
+
+
 def test_a_merged_box_shows_the_emoji_of_its_surest_that_has_one():
     bare, rover = seen("", 0.9, HERE, "car"), seen("🚙", 0.5, HERE, "car")
     assert [one.emoji for one in merge([reply("a", bare), reply("b", rover)], AVERAGE)] == ["🚙"]
+
+
+@pytest.mark.parametrize(("label", "shown"), [("airplane", ("✈️", "✈")), ("car", ("🚙", "🚙"))])
+def test_a_merged_box_shows_the_emoji_of_its_surest_in_its_plain_form(label, shown):
+    own, plain = shown
+    less, surest = seen("🚗", 0.5, HERE, label), seen(own, 0.9, HERE, label)
+    assert [one.emoji for one in merge([reply("a", less), reply("b", surest)], AVERAGE)] == [plain]
 
 
 def test_replies_that_are_not_spatial_are_not_asked():
@@ -288,6 +337,20 @@ def test_merged_boxes_merged_again_are_the_same_boxes(replies):
         for one in merged
     ]
     assert drawn(merge([reply("merged", *again)], KNOWN)) == drawn(merged)
+
+
+@few
+@given(st.permutations(["good", "poor"]), st.floats(0, 1), st.floats(0, 1), st.floats(65, 100), st.booleans())
+def test_who_agrees_never_lowers_a_score(names, confidence, other, height, knowing):
+    """Neither against its own silence, nor where nobody knows what it looks for, as if it were not there."""
+    first, second = names
+    seeing = reply(first, seen(CAT, confidence, HERE))
+    knows = COCO if knowing else None
+    word = reply(second, seen(CAT, other, box(0, 0, 100, height)), knows=knows)
+    (agreed,) = candidates([seeing, word], KNOWN)
+    (without,) = candidates([seeing, reply(second, knows=knows)], KNOWN)
+    assert agreed.detection_count == 2
+    assert agreed.score >= without.score - 1e-6
 
 
 @few

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from windmill.core import geometry
-from windmill.core.overlaps import iou, neighbours, pairs
+from windmill.core import geometry, overlaps
+from windmill.core.overlaps import Touching, iou, neighbours, pairs
 from windmill.model import Box
 
 ENDS = (0.0, 1.0, 3.0, 7.0, 10.0, 10.5, 200.0, 1e-200, -5.0, 1e9, -1e9)
@@ -69,6 +69,16 @@ def test_a_box_far_away_hides_no_pair_however_exact_the_overlap():
     boxes, group = np.vstack([whole, part, far]), np.repeat([99, 0], [100, 1])
     assert found(boxes, group, 0.65 - 1e-9) == expected(boxes, group, 0.65 - 1e-9)
     assert len(expected(boxes, group, 0.65 - 1e-9)) >= 50
+
+
+@pytest.mark.parametrize("batch", [1, 7, 1000, 10**9])
+def test_pairs_found_in_batches_are_all_the_pairs(monkeypatch, batch):
+    monkeypatch.setattr(overlaps, "_BATCH", batch)
+    boxes, group = scattered(0, 100, 2)
+    touching = Touching(boxes, group, 0.3)
+    whole = [one.tolist() for one in pairs(boxes, group, 0.3)]
+    for _ in range(2):  # they can be asked for again
+        assert [np.concatenate(part).tolist() for part in zip(*touching, strict=True)] == whole
 
 
 def test_groups_never_meet():

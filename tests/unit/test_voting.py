@@ -73,6 +73,14 @@ def test_boxes_that_two_services_agree_on_are_spatial_evidence_and_no_vote():
     assert car.evidence_weight == 2 + (3 - 1)
 
 
+def test_a_box_that_is_a_taxi_to_one_and_a_car_to_another_is_evidence_for_both():
+    car, taxi = merged("🚗", "yolov8"), merged("🚕", "rtdetr")
+    both = replace(car, detections=(*car.detections, *taxi.detections))
+    heard = [reply("yolov8", "🚗"), reply("rtdetr", "🚕"), reply("clip", full=["🚗", "🚕"])]
+    found = ranking(heard, [both])
+    assert {one.emoji: one.evidence.spatial.detection_count for one in found.values()} == {"🚗": 2, "🚕": 2}
+
+
 def test_captioners_that_agree_add_weight_and_give_their_words():
     wave = ranking([reply("blip", words=[("🌊", "wave")]), reply("ollama", words=[("🌊", "sea")])])["🌊"]
     assert wave.evidence.semantic.words == ("sea", "wave")

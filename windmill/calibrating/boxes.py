@@ -192,7 +192,7 @@ def _with_scores(table: Table, judge: Judge, placed: Placed, weights: Weights, i
     """What agreement, rivals and silence are worth: by which log-odds clusters are right at an IoU of 0.5."""
     found, services = placed.clusters, len(table.names)
     group = table.seen.group[found.leader]
-    contested = fusing.contested(table.seen, found, table.knows)
+    contested = fusing.contested(table.seen, placed, table.knows)
     silent = table.knows[:, group].T.astype(float)
     silent[found.cluster, table.seen.service] = 0.0
     overlap = np.where(contested, placed.overlap, 0.0) ** 2 * ideas.rivals

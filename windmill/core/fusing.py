@@ -9,12 +9,13 @@ lower the log-odds of that (as soft-NMS lowers scores, Bodla et al. 2017, arXiv:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from windmill.core.overlaps import Floats, Ints, Pairs, iou, neighbours, overlapping, pairs
+from windmill.core.overlaps import Floats, Ints, Pairs, Touching, iou, neighbours, overlapping
 
 Flags = NDArray[np.bool_]
 
@@ -58,12 +59,12 @@ class Weights:
 class Clusters:
     """Boxes that are one object: each box's `cluster`, and each cluster's surest box, its `leader`.
 
-    `rivals` are pairs of clusters whose leaders overlap, with their IoU.
+    `rivals` are pairs of clusters whose leaders overlap, with their IoU, in batches.
     """
 
     cluster: Ints
     leader: Ints
-    rivals: Pairs
+    rivals: Iterable[Pairs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ class Placed:
     """Clusters with their corners.
 
     By box: its share in them, its IoU with the surest box, and what its chance counts there; by cluster: the
-    log-odds that some box is right, and the largest IoU with a surer cluster.
+    log-odds that some box is right, the largest IoU with a surer cluster, and whether another service has a
+    rival there.
     """
 
     clusters: Clusters
@@ -81,6 +83,7 @@ class Placed:
     chance: Floats
     log_odds: Floats
     overlap: Floats
+    rivalled: Flags
 
 
 def logit(confidence: Floats) -> Floats:
@@ -113,16 +116,28 @@ def clusters(seen: Sightings, chance: Floats) -> Clusters:
     near = neighbours(seen.corners, seen.group, RIVAL)
     if near.count > CROWDED * len(order):
         leads = _leaders_in_crowds(seen, order)
-        touching = _touching(seen, np.flatnonzero(leads == np.arange(len(leads))))
+        leader = order[leads[order] == order]
+        rivals: Iterable[Pairs] = Touching(seen.corners[leader], seen.group[leader], RIVAL)
     else:
         touching = overlapping(seen.corners, *near.pairs(), RIVAL)
         leads = _leaders(seen, order, touching)
-    leader = order[leads[order] == order]
-    number = np.empty_like(order)
+        leader = order[leads[order] == order]
+        rivals = [_rivals(touching, leads, leader)]
+    return Clusters(_numbers(leader, len(order))[leads], leader, rivals)
+
+
+def _numbers(leader: Ints, boxes: int) -> Ints:
+    """By each leader the number of its cluster."""
+    number = np.zeros(boxes, np.int64)
     number[leader] = np.arange(len(leader))
+    return number
+
+
+def _rivals(touching: Pairs, leads: Ints, leader: Ints) -> Pairs:
     one, other, overlap = touching
     both = (leads[one] == one) & (leads[other] == other)
-    return Clusters(number[leads], leader, (number[one[both]], number[other[both]], overlap[both]))
+    number = _numbers(leader, len(leads))
+    return number[one[both]], number[other[both]], overlap[both]
 
 
 def _surest_first(seen: Sightings, chance: Floats) -> Ints:
@@ -151,12 +166,6 @@ def _leaders(seen: Sightings, order: Ints, touching: Pairs) -> Ints:
             leads[box] = leader
             taken.add((leader, service[box]))
     return order[np.array(leads, np.int64)][rank]
-
-
-def _touching(seen: Sightings, chosen: Ints) -> Pairs:
-    """Of these boxes all pairs that may be rivals."""
-    one, other, overlap = pairs(seen.corners[chosen], seen.group[chosen], RIVAL)
-    return chosen[one], chosen[other], overlap
 
 
 def _leaders_in_crowds(seen: Sightings, order: Ints) -> Ints:
@@ -191,32 +200,30 @@ def placed(seen: Sightings, found: Clusters, chance: Floats, weights: Weights) -
     right: Floats = chance * near**ALIGNED
     wrong = np.bincount(number, np.log1p(-right), many)  # logarithm of the chance that all are
     log_odds: Floats = np.log(np.maximum(-np.expm1(wrong), NEAR_CERTAIN)) - wrong
-    return Placed(found, corners, share, near, right, log_odds, _overlaps(found, log_odds))
+    return Placed(found, corners, share, near, right, log_odds, *_rivalry(seen, found, log_odds))
 
 
-def _overlaps(found: Clusters, log_odds: Floats) -> Floats:
-    one, other, overlap = found.rivals
-    less, equal = log_odds[one] < log_odds[other], log_odds[one] == log_odds[other]
-    weaker = np.where(less | (equal & (one > other)), one, other)
-    most = np.zeros(len(found.leader))
-    np.maximum.at(most, weaker, overlap)
-    return most
+def _rivalry(seen: Sightings, found: Clusters, log_odds: Floats) -> tuple[Floats, Flags]:
+    """Each cluster's largest IoU with a surer rival, and whether any rival is of another service."""
+    most, rivalled = np.zeros(len(found.leader)), np.zeros(len(found.leader), bool)
+    service = seen.service[found.leader]
+    for one, other, overlap in found.rivals:
+        less, equal = log_odds[one] < log_odds[other], log_odds[one] == log_odds[other]
+        np.maximum.at(most, np.where(less | (equal & (one > other)), one, other), overlap)
+        apart = service[one] != service[other]
+        rivalled[one[apart]] = rivalled[other[apart]] = True
+    return most, rivalled
 
 
-def contested(seen: Sightings, found: Clusters, knows: Flags) -> Flags:
+def contested(seen: Sightings, clusters: Placed, knows: Flags) -> Flags:
     """Which clusters more than one service has an opinion of.
 
     Those are who knows the group (`knows`: service × group), who is in the cluster, and who has a rival box
     there. Whoever else sees the group elsewhere has said nothing about this place.
     """
-    stranger = ~knows[seen.service, seen.group]
-    concerned = knows.sum(axis=0)[seen.group[found.leader]]
-    concerned = concerned + np.bincount(found.cluster, stranger, len(found.leader))
-    one, other, _ = found.rivals
-    apart = seen.service[found.leader[one]] != seen.service[found.leader[other]]
-    concerned[one[apart]] += 1
-    concerned[other[apart]] += 1
-    return np.asarray(concerned > 1)
+    found, stranger = clusters.clusters, ~knows[seen.service, seen.group]
+    concerned = knows.sum(axis=0)[seen.group[found.leader]] + clusters.rivalled
+    return np.asarray(concerned + np.bincount(found.cluster, stranger, len(found.leader)) > 1)
 
 
 def silence(seen: Sightings, found: Clusters, knows: Flags, weights: Weights) -> Floats:

@@ -120,7 +120,7 @@ def _scene(replies: Iterable[StoredReply], detectors: Detectors) -> _Scene:
     knows = _knows(spatial, classes)
     chance = fusing.chances(seen, weights)
     placed = fusing.placed(seen, fusing.clusters(seen, chance), chance, weights)
-    contested = fusing.contested(seen, placed.clusters, knows)
+    contested = fusing.contested(seen, placed, knows)
     silence = fusing.silence(seen, placed.clusters, knows, weights)
     score = fusing.score(placed, silence, contested, weights)
     return _Scene(list(service), rows, weights, knows, seen, chance, placed, contested, silence, score)

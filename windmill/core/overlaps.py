@@ -5,6 +5,7 @@ Corners are rows of left, top, right, bottom in pixels; boxes of different group
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ Ints = NDArray[np.int64]
 Pairs = tuple[Ints, Ints, Floats]  # one box, the other, and their IoU
 
 _MANY = 16  # neighbours of a box from which it is worth to look along the other side, too
+_BATCH = 1 << 18  # pairs whose corners are at hand at once: some tens of megabytes
 _ROUNDING = 4 * np.finfo(float).eps
 
 
@@ -31,10 +33,32 @@ class Neighbours:
         return int(self.many.sum())
 
     def pairs(self) -> tuple[Ints, Ints]:
-        place = np.arange(len(self.many))
-        first = np.repeat(place, self.many)
-        step = np.arange(1, len(first) + 1) - np.repeat(np.cumsum(self.many) - self.many, self.many)
+        return self._pairs(np.arange(len(self.many)))
+
+    def batches(self) -> Iterator[tuple[Ints, Ints]]:
+        """The same pairs, some at a time."""
+        cuts = np.searchsorted(np.cumsum(self.many), np.arange(_BATCH, self.count, _BATCH))
+        for places in np.split(np.arange(len(self.many)), cuts):
+            yield self._pairs(places)
+
+    def _pairs(self, places: Ints) -> tuple[Ints, Ints]:
+        many = self.many[places]
+        first = np.repeat(places, many)
+        step = np.arange(1, len(first) + 1) - np.repeat(np.cumsum(many) - many, many)
         return self.order[first], self.order[first + step]
+
+
+@dataclass(frozen=True, slots=True)
+class Touching:
+    """What `pairs` gives, found a batch at a time whenever it is asked for: all may be too many to keep."""
+
+    corners: Floats
+    group: Ints
+    least: float
+
+    def __iter__(self) -> Iterator[Pairs]:
+        for one, other in neighbours(self.corners, self.group, self.least).batches():
+            yield overlapping(self.corners, one, other, self.least)
 
 
 def iou(a: Floats, b: Floats) -> Floats:
