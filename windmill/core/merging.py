@@ -169,11 +169,11 @@ def _boxes(scene: _Scene, chosen: Ints) -> Sequence[tuple[MergedBox, int]]:
     A service that says the same thing twice makes two clusters of one key; the stronger one is the box.
     """
     members = _members(scene)
-    corners = np.round(scene.placed.corners, _PLACE).tolist()
+    places = _places(scene.placed.corners).tolist()
     scores = np.round(scene.score, _SCORE).tolist()
     leader = scene.placed.clusters.leader.tolist()
     made = [
-        (_box(scene.rows[leader[n]], [scene.rows[row] for row in members[n]], corners[n], scores[n]), n)
+        (_box(scene.rows[leader[n]], [scene.rows[row] for row in members[n]], places[n], scores[n]), n)
         for n in chosen.tolist()
     ]
     made.sort(key=lambda one: by_strength(one[0]))
@@ -181,6 +181,12 @@ def _boxes(scene: _Scene, chosen: Ints) -> Sequence[tuple[MergedBox, int]]:
     for box, number in made:
         by_key.setdefault(box.key, (box, number))
     return list(by_key.values())
+
+
+def _places(corners: Floats) -> Floats:
+    """Left, top, width and height, rounded."""
+    start, end = np.round(corners[:, :2], _PLACE), np.round(corners[:, 2:], _PLACE)
+    return np.hstack([start, np.round(end - start, _PLACE)])
 
 
 def _members(scene: _Scene) -> Sequence[Sequence[int]]:
@@ -191,25 +197,26 @@ def _members(scene: _Scene) -> Sequence[Sequence[int]]:
     return members
 
 
-def _box(first: _Row, members: Sequence[_Row], corners: Sequence[float], score: float) -> MergedBox:
+def _box(first: _Row, members: Sequence[_Row], place: Sequence[float], score: float) -> MergedBox:
     _, surest, crop = first
-    left, top, right, bottom = corners
-    width, height = round(right - left, _PLACE), round(bottom - top, _PLACE)
-    confidence = math.fsum(one.confidence for _, one, _ in members) / len(members)
-    symbols = (emoji.normalise(one.emoji) for _, one, _ in (first, *members))
+    x, y, width, height = place
+    confidence = math.fsum([one.confidence for _, one, _ in members]) / len(members)
+    symbols = [one.emoji for _, one, _ in (first, *members) if one.emoji]
     return MergedBox(
         key=f"{surest.class_name} {crop.x:.1f},{crop.y:.1f},{crop.width:.1f},{crop.height:.1f}",
         class_name=surest.class_name,
-        emoji=next(filter(None, symbols), ""),
+        emoji=emoji.normalise(symbols[0]) if symbols else "",
         label=surest.label,
         labels=tuple(sorted({one.label for _, one, _ in members})),
-        box=Box(x=left, y=top, width=width, height=height),
+        box=Box(x=x, y=y, width=width, height=height),
         crop=crop,
         score=score,
         avg_confidence=round(confidence, 4),
         detections=tuple(
-            SourcedDetection(service=stored.reply.service, result_id=stored.result_id, detection=one)
-            for stored, one, _ in members
+            [
+                SourcedDetection(service=stored.reply.service, result_id=stored.result_id, detection=one)
+                for stored, one, _ in members
+            ]
         ),
     )
 
