@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from windmill.core import merging
-from windmill.explaining import Account, corners_mean, score_sum, verdict
+from windmill.explaining import Account, by_what, place, verdict
 from windmill.model import Box, BoxVote, MergedBox
 from windmill.progress import plain
 
-NOTHING = "nothing here"
+NOTHING = "nothing"
 _LISTED = 30  # boxes of an image
 _LONGEST_LABEL = 60  # characters
 
@@ -23,15 +23,17 @@ def heading(one: Account, count: int) -> Sequence[str]:
     which = f"box {one.number} of {count}" if one.number else "no box"
     return (
         f"{which}: {_name(one.box)} at {_place(one.box.box)} px",
-        f"{verdict(one)} (rule {merging.RULE}, version {merging.VERSION})",
+        verdict(one),
+        by_what(one),
     )
 
 
 def table(one: Account) -> Table:
-    """A row for each detector that has a vote: what it said, what that weighs, and its share in the place."""
-    made = Table("looked", "saw", "sure", "its box", "IoU", "weight", "share")
+    """A row for each detector that has a vote: what it said, what that counts, and its share in the place."""
+    made = Table("looked", "saw", "chance", "its box", "IoU", "counts", "share")
+    made.box, made.pad_edge, made.show_edge = SIMPLE_HEAD, False, False  # so that it fits 80 columns
     for vote in one.votes:
-        made.add_row(*map(plain, _cells(vote)))
+        made.add_row(*map(plain, _cells(vote, one)))
     return made
 
 
@@ -42,7 +44,7 @@ def others(one: Account) -> Sequence[str]:
 
 def sums(one: Account) -> Sequence[str]:
     """The arithmetic: score and place."""
-    return score_sum(one), corners_mean(one)
+    return ("counts = chance × IoU² (with the surest box)", *one.figures.lines, place(one))
 
 
 def listing(numbered: Sequence[MergedBox]) -> str:
@@ -66,25 +68,27 @@ def document(one: Account) -> Mapping[str, Any]:
         "number": one.number or None,
         **_box(one.box),
         "stands": bool(one.number),
-        "threshold": one.threshold,
-        "rule": {"name": merging.RULE, "version": merging.VERSION},
-        "votes": [_vote(vote) for vote in one.votes],
+        "threshold": one.judged.threshold,
+        "rule": asdict(one.rule),
+        "one_is_right": one.judged.right,
+        "overlap": one.judged.rival,
+        "votes": [_vote(vote, vote.service not in one.average) for vote in one.votes],
         "no_vote": dict(one.others),
         "arithmetic": list(sums(one)),
     }
 
 
-def _cells(vote: BoxVote) -> tuple[str, ...]:
-    weight = f"{vote.weight:+.4f}" if vote.weight else "0"
+def _cells(vote: BoxVote, one: Account) -> tuple[str, ...]:
+    part = one.figures.parts[vote.service]
     if vote.detection is None:
-        return vote.service, NOTHING, "", "", "", weight, ""
+        return vote.service, ": ".join(filter(None, (NOTHING, part.silence))), "", "", "", "", ""
     return (
         vote.service,
-        vote.detection.label,
-        f"{vote.detection.confidence:.4f}",
-        _place(vote.detection.box) if vote.detection.box else "",
-        f"{vote.iou:.2f}",
-        weight,
+        f"{vote.detection.label} {vote.detection.confidence:.3f}",
+        part.chance,
+        _place(vote.detection.box, ".0f") if vote.detection.box else "",
+        part.iou,
+        part.counts,
         f"{100 * vote.share:.0f}%",
     )
 
@@ -95,22 +99,25 @@ def _box(box: MergedBox) -> Mapping[str, Any]:
         "label": box.label,
         "labels": box.labels,
         "bbox": asdict(box.box),
+        "crop": asdict(box.crop),
         "score": box.score,
         "detection_count": box.detection_count,
         "contributing_services": box.contributing_services,
     }
 
 
-def _vote(vote: BoxVote) -> Mapping[str, Any]:
-    shares = {"service": vote.service, "saw": vote.detection is not None, "weight": vote.weight}
+def _vote(vote: BoxVote, calibrated: bool) -> Mapping[str, Any]:
+    said = {"service": vote.service, "saw": vote.detection is not None, "calibrated": calibrated}
     if vote.detection is None:
-        return shares
+        return said | {"silence": vote.silence}
     box = vote.detection.box
-    return shares | {
+    return said | {
         "label": vote.detection.label,
         "confidence": vote.detection.confidence,
+        "chance": vote.chance,
         "bbox": asdict(box) if box else None,
         "iou": vote.iou,
+        "counts": vote.counts,
         "share": vote.share,
     }
 
@@ -119,5 +126,5 @@ def _name(box: MergedBox) -> str:
     return " ".join(filter(None, (box.emoji, box.label[:_LONGEST_LABEL])))
 
 
-def _place(box: Box) -> str:
-    return f"{box.x:g},{box.y:g} {box.width:g}×{box.height:g}"
+def _place(box: Box, form: str = "g") -> str:
+    return f"{box.x:{form}},{box.y:{form}} {box.width:{form}}×{box.height:{form}}"

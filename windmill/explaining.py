@@ -7,15 +7,29 @@ rule on the same replies gives the same boxes and every number on the way there.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from windmill.catalog import MERGER, Catalog
-from windmill.core import merging, seen
+from windmill.core import figures, merging, seen
+from windmill.core.figures import Figures
 from windmill.core.geometry import iou
 from windmill.errors import ConfigError
 from windmill.history import History
-from windmill.model import Box, BoxVote, MergedBox, Snapshot, StoredReply
+from windmill.model import (
+    Box,
+    BoxVote,
+    Detectors,
+    JudgedBox,
+    MergedBox,
+    MergeRule,
+    ServiceReply,
+    Snapshot,
+    StoredReply,
+)
+
+_LATE = "has answered since; its boxes are not merged yet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,15 +44,25 @@ class Case:
 class Account:
     """Why a box stands or not.
 
-    `number` is its place among the image's boxes, 0 when it is none of them. `votes` are of those who looked
-    and know the class; `others` says of each further detector why it has none.
+    `number` is its place among the image's boxes, 0 when it is none of them. `others` says of each detector
+    that has no vote why; `average` are those with a vote that count as the average detector, since nobody
+    calibrated them. `figures` is the arithmetic as it is printed.
     """
 
-    box: MergedBox
+    judged: JudgedBox
     number: int
-    threshold: float
-    votes: tuple[BoxVote, ...]
+    rule: MergeRule
+    figures: Figures
+    average: tuple[str, ...]
     others: Mapping[str, str]
+
+    @property
+    def box(self) -> MergedBox:
+        return self.judged.box
+
+    @property
+    def votes(self) -> tuple[BoxVote, ...]:
+        return self.judged.votes
 
 
 def boxes(snapshot: Snapshot) -> tuple[MergedBox, ...]:
@@ -55,102 +79,122 @@ def box_number(snapshot: Snapshot, number: int) -> MergedBox:
     return known[number - 1]
 
 
-def account(case: Case, number: int, services: Catalog) -> Account:
-    """Why the box with this number stands. Raises `ConfigError`, also where that cannot be found out."""
-    wanted = box_number(case.snapshot, number)
-    replies = _merged_replies(case)
-    for box in merging.candidates(replies):
-        if box.key == wanted.key:
-            return _account(box, case, replies, services)
-    raise _changed(case)
+@dataclass(frozen=True, kw_only=True)
+class Inquiry:
+    """Asks of one image why. What cannot be found out raises `ConfigError`, with what to do."""
 
+    case: Case
+    services: Catalog
+    detectors: Detectors
 
-def near(case: Case, x: float, y: float, services: Catalog) -> tuple[Account, ...]:
-    """All that any detector saw at a point of the upright image, in pixels, whether it stands or not."""
-    _check_point(case.history, x, y)
-    replies = _merged_replies(case)
-    found = merging.candidates(replies)
-    return tuple(_account(box, case, replies, services) for box in found if _holds(box.box, x, y))
+    def account(self, number: int) -> Account:
+        """Why the box with this number stands. Raises `ConfigError`, also where there is none."""
+        wanted = box_number(self.case.snapshot, number)
+        if wanted.key not in self._judged:
+            raise _changed(self.case)
+        return self._account(self._judged[wanted.key])
 
+    def near(self, x: float, y: float) -> tuple[Account, ...]:
+        """All that any detector saw at a point of the upright image, in pixels, whether it stands or not."""
+        _check_point(self.case.history, x, y)
+        return tuple(self._account(one) for one in self._judged.values() if _holds(one.box.box, x, y))
 
-def votes(box: MergedBox, replies: Sequence[StoredReply]) -> tuple[BoxVote, ...]:
-    """What each service that looked says of the box: who saw it first, by weight.
+    @cached_property
+    def _rule(self) -> MergeRule:
+        return merging.rule(self.detectors)
 
-    A weight is a confidence divided by the number of those who looked, so that weights add up to the score.
-    """
-    names = sorted(stored.reply.service for stored in replies if merging.looked_for_boxes(stored.reply))
-    sightings = {source.service: source.detection for source in box.detections}
-    total = math.fsum(detection.confidence for detection in sightings.values())
-    found = []
-    for name in names:
-        detection = sightings.get(name)
-        confidence = detection.confidence if detection else 0.0
-        found.append(
-            BoxVote(
-                service=name,
-                weight=confidence / len(names),
-                detection=detection,
-                share=(confidence / total if total > 0 else 1 / len(sightings)) if detection else 0.0,
-                iou=iou(detection.box, box.box) if detection and detection.box else 0.0,
-            )
+    @cached_property
+    def _replies(self) -> tuple[StoredReply, ...]:
+        return _merged_replies(self.case, self._rule)
+
+    @cached_property
+    def _judged(self) -> Mapping[str, JudgedBox]:
+        """By their keys: everything that was seen, with what became of it."""
+        return {one.box.key: one for one in merging.judged(self._replies, self.detectors)}
+
+    @cached_property
+    def _numbers(self) -> Mapping[str, int]:
+        return {one.key: number for number, one in enumerate(boxes(self.case.snapshot), 1)}
+
+    def _account(self, one: JudgedBox) -> Account:
+        voters = {vote.service for vote in one.votes}
+        return Account(
+            judged=one,
+            number=self._numbers.get(one.box.key, 0),
+            rule=self._rule,
+            figures=figures.of(one, self.detectors, self._rival(one)),
+            average=tuple(sorted(voters - self.detectors.known.keys())),
+            others=dict(self._others(voters)),
         )
-    return tuple(sorted(found, key=lambda vote: (vote.detection is None, -vote.weight, vote.service)))
 
+    def _rival(self, one: JudgedBox) -> str:
+        """What the surer box of its class is called that overlaps it most."""
+        numbers = (
+            self._numbers[key]
+            for key, other in self._judged.items()
+            if key in self._numbers
+            and other.box.class_name == one.box.class_name
+            and other.right >= one.right
+            and math.isclose(iou(other.box.crop, one.box.crop), one.rival, abs_tol=1e-6)
+        )
+        number = next(numbers, 0)
+        return f"box {number}" if number else "a surer box"
 
-def score_sum(one: Account) -> str:
-    """The score as a sum that a reader can follow."""
-    confidences = " + ".join(
-        f"{vote.detection.confidence:.4f}" if vote.detection else "0" for vote in one.votes
-    )
-    return f"score = ({confidences}) / {len(one.votes)} who looked = {one.box.score:.4f}"
-
-
-def corners_mean(one: Account) -> str:
-    """Where the box's place comes from."""
-    parts = [f"{100 * vote.share:.0f}% {vote.service}" for vote in one.votes if vote.detection]
-    return f"place = the mean of the corners, {' + '.join(parts)}"
+    def _others(self, voted: set[str]) -> Iterator[tuple[str, str]]:
+        """Each detector without a vote, and why it has none."""
+        merged = {stored.reply.service for stored in self._replies}
+        answered = {stored.reply.service: stored.reply for stored in self.case.snapshot.replies}
+        for name, reply in answered.items():
+            if "spatial" in reply.service_types and name not in voted:
+                yield name, _no_vote(reply) if name in merged else _LATE
+        for asked in self.case.history.asked:
+            if (
+                asked.service not in answered
+                and "spatial" in self.services.stage(asked.service).service_types
+            ):
+                yield asked.service, f"has not answered ({asked.state})"
 
 
 def verdict(one: Account) -> str:
     """Why it stands or falls, in one sentence."""
-    if one.number and not one.threshold:
-        return "it stands: no other service has looked for boxes yet"
+    score, threshold = one.figures.score, one.judged.threshold
+    if one.number and not threshold:
+        return f"it stands with any score, here {score}: no other service that can have seen it has answered"
     if one.number:
-        return f"it stands: {one.box.score:.4f} is not below the threshold of {one.threshold:g}"
-    return f"it falls: {one.box.score:.4f} is below the threshold of {one.threshold:g}"
+        return f"it stands: its score of {score} is not below {threshold:g}"
+    return f"it falls: its score of {score} is below {threshold:g}"
 
 
-def _account(box: MergedBox, case: Case, replies: Sequence[StoredReply], services: Catalog) -> Account:
-    found = votes(box, replies)
-    keys = [known.key for known in boxes(case.snapshot)]
-    return Account(
-        box=box,
-        number=keys.index(box.key) + 1 if box.key in keys else 0,
-        threshold=merging.threshold(replies),
-        votes=found,
-        others=dict(_others(case, {vote.service for vote in found}, services)),
+def by_what(one: Account) -> str:
+    """The rule, what was learned of detectors, and of which nothing was."""
+    rule = f"rule {one.rule.name} {one.rule.version}, calibration {one.rule.calibration}"
+    if not one.average:
+        return rule
+    who = ", ".join(one.average)
+    each = "each counts" if len(one.average) > 1 else "it counts"
+    return f"{rule}; never calibrated: {who}: {each} as the average detector"
+
+
+def place(one: Account) -> str:
+    """Where the box comes from, and its crop, which box workers look at."""
+    parts = [f"{100 * vote.share:.0f}% {vote.service}" for vote in one.votes if vote.detection]
+    crop = next(vote for vote in one.votes if vote.detection and vote.detection.box == one.box.crop)
+    if len(parts) == 1:
+        return f"place = the box of {crop.service}"
+    return (
+        f"place = the mean of the corners, {' + '.join(parts)}; crop = the box of {crop.service}, the surest"
     )
 
 
-def _others(case: Case, voted: set[str], services: Catalog) -> Iterator[tuple[str, str]]:
-    """Each detector without a vote, and why it has none."""
-    merged = {stored.reply.service for stored in _merged_replies(case)}
-    answered = {stored.reply.service: stored.reply for stored in case.snapshot.replies}
-    for name, reply in answered.items():
-        if "spatial" not in reply.service_types or name in voted:
-            continue
-        if name not in merged:
-            yield name, "has answered since; its boxes are not merged yet"
-        elif merging.looked_for_boxes(reply):
-            yield name, "does not know this class"
-        else:
-            yield name, "speaks of the whole image, and draws no boxes"
-    for asked in case.history.asked:
-        if asked.service not in answered and "spatial" in services.stage(asked.service).service_types:
-            yield asked.service, f"has not answered ({asked.state})"
+def _no_vote(reply: ServiceReply) -> str:
+    if not merging.looked_for_boxes(reply):
+        return "speaks of the whole image, and draws no boxes"
+    if reply.knows is None:
+        return "saw none of this class, and nobody said which classes it knows"
+    return "does not know this class"
 
 
-def _merged_replies(case: Case) -> tuple[StoredReply, ...]:
+def _merged_replies(case: Case, rule: MergeRule) -> tuple[StoredReply, ...]:
     """The replies that the stored boxes were made of. Raises `ConfigError` where they cannot be told."""
     name = case.history.image_id
     made = next((one for one in case.history.made if one.stage == MERGER), None)
@@ -158,9 +202,9 @@ def _merged_replies(case: Case) -> tuple[StoredReply, ...]:
         raise ConfigError(
             f"image {name}: no boxes were merged yet; `windmill why {name}` says what it waits for"
         )
-    if made.rule != merging.IDENTITY:
+    if made.rule != str(rule):
         raise ConfigError(
-            f"image {name}: its boxes were merged by the rule {made.rule}, and this is {merging.IDENTITY}:"
+            f"image {name}: its boxes were merged by the rule {made.rule}, and this is {rule}:"
             f" `windmill rerun --service {MERGER} --stale` merges them anew"
         )
     known = tuple(

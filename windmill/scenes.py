@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 
+from windmill.core.figures import Part
 from windmill.explaining import Account
 from windmill.findings import Findings, FoundBox
 from windmill.model import Box, BoxVote, Detection, MergedBox
@@ -95,11 +96,14 @@ def of_account(one: Account, size: tuple[int, int]) -> Scene:
         if vote.detection and vote.detection.box
     )
     name = line(one.box.label or one.box.emoji, _LONGEST_LABEL)
-    seen_by = f"seen by {one.box.detection_count} of the {len(one.votes)} that looked"
-    title = f"{one.number} {name} {one.box.score:.4f}, {seen_by}"
+    seen_by = f"seen by {one.box.detection_count} of the {len(one.votes)} that can have seen it"
+    title = f"{one.number} {name} {one.figures.score}, {seen_by}"
     merged = Outline(box=one.box.box, colour=_WHITE, captions=(f"{one.number} {name}", str(one.number)))
     votes = tuple(
-        Entry(colours[vote.service] if vote.detection else _QUIET, _said(vote)) for vote in one.votes
+        Entry(
+            colours[vote.service] if vote.detection else _QUIET, _said(vote, one.figures.parts[vote.service])
+        )
+        for vote in one.votes
     )
     others = tuple(Entry(_QUIET, f"{service} {why}") for service, why in one.others.items())
     return Scene(
@@ -125,11 +129,12 @@ def _labelled(box: Box, label: str, rest: str, colours: Mapping[str, Colour], nu
     return Outline(box=box, colour=colours[label], captions=tuple(text.strip() for text in captions))
 
 
-def _said(vote: BoxVote) -> str:
+def _said(vote: BoxVote, part: Part) -> str:
+    """In letters that every font has."""
     if vote.detection is None:
-        return f"{vote.service} looked and saw nothing here: weight {vote.weight:+.2f}"
+        return ": ".join(filter(None, (f"{vote.service} saw nothing here", part.silence.replace("−", "-"))))
     seen = f"{line(vote.detection.label, _LONGEST_LABEL)} {vote.detection.confidence:.2f}"
-    return f"{vote.service} saw {seen}: IoU {vote.iou:.2f}, weight {vote.weight:+.2f}"
+    return f"{vote.service} saw {seen}: chance {part.chance}, IoU {part.iou}, counts {part.counts}"
 
 
 def _view(boxes: Sequence[Box], size: tuple[int, int]) -> tuple[Box, ...]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from windmill import calibration, catalog
 from windmill.breaker import Breaker
 from windmill.catalog import BOX_WORKERS, MERGER, SCORER, VOTER, Catalog, Service
-from windmill.core import calibrated, voting
+from windmill.core import calibrated, merging, voting
 from windmill.errors import ConfigError
 from windmill.files import check_roots
 from windmill.handlers.analyze import Analyze
@@ -27,7 +27,7 @@ from windmill.heartbeats import Heart, Pulse
 from windmill.images import ImageFiles
 from windmill.middleware.base import Middleware
 from windmill.middleware.job_log import JobLog
-from windmill.model import QueueState
+from windmill.model import Detectors, QueueState
 from windmill.ports import Broker, Gate, ImageSource, ServiceCaller, Store
 from windmill.postgres import schema
 from windmill.postgres.graveyard import PostgresGraveyard
@@ -58,7 +58,7 @@ Looking = Callable[[Service, ImageSource, ServiceCaller], Handler]
 
 # The kinds of work. What is not named here is a service that looks at whole images.
 RECOMPUTATIONS: Mapping[str, Callable[[Service, Settings], Recomputation]] = {
-    MERGER: lambda service, _: Merge(merger=service),
+    MERGER: lambda service, settings: Merge(merger=service, detectors=detectors(settings)),
     VOTER: lambda _, settings: Vote(clock=time.perf_counter, rule=consensus_rule(settings).vote),
 }
 HANDLERS: Mapping[str, Looking] = {
@@ -75,6 +75,11 @@ def services(settings: Settings) -> Catalog:
     return catalog.load(settings.service_config)
 
 
+def detectors(settings: Settings) -> Detectors:
+    """By what boxes are merged: what CALIBRATION says of detectors. Raises `ConfigError`."""
+    return calibration.load(settings.calibration_file).boxes
+
+
 def consensus_rule(settings: Settings) -> ConsensusRule:
     """What CONSENSUS_ALGORITHM and CALIBRATION say. Raises `ConfigError`."""
     if settings.consensus_algorithm == voting.ALGORITHM:
@@ -82,6 +87,13 @@ def consensus_rule(settings: Settings) -> ConsensusRule:
     voters = calibration.load(settings.calibration_file).voters
     identity = calibrated.identity(voters)
     return ConsensusRule(identity, partial(calibrated.vote, voters=voters, algorithm=identity))
+
+
+def stage_rule(stage: str, settings: Settings) -> str:
+    """What the results of MERGER or VOTER carry if they are made now. Raises `ConfigError`."""
+    if stage == MERGER:
+        return str(merging.rule(detectors(settings)))
+    return consensus_rule(settings).identity
 
 
 def broker(settings: Settings, name: str) -> AbstractContextManager[Broker]:

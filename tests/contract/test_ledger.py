@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import threading
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
 from tests.contract.test_store import CAT_BOX, PATIENCE, add_images, crop_result, dispatched, done, merged
+from tests.detectors import AVERAGE
 from windmill.catalog import facts
 from windmill.core import merging, seen, wire
 from windmill.dead import Matching
@@ -37,7 +39,7 @@ from windmill.postgres.histories import PostgresHistories
 from windmill.postgres.ledger import PostgresLedger
 
 SERVICES = ("yolov8", "blip")
-MERGER, VOTER = Merge(merger=facts("bbox_merger")), Vote(clock=lambda: 0.0)
+MERGER, VOTER = Merge(merger=facts("bbox_merger"), detectors=AVERAGE), Vote(clock=lambda: 0.0)
 
 
 @pytest.fixture
@@ -181,14 +183,14 @@ def test_boxes_and_stages_are_made_again(images, store, ledger):
     store.save([crop_result(one, CAT_BOX.key, model_version="c 1")])
     boxes = {"services": ("bbox_colors",), "kept_as": "colors"}
     (again,) = send(ledger, BoxesAgain(**boxes, which=Which.STALE, version="c 2"))
-    assert again.job.box == BoxRef(key=CAT_BOX.key, box=CAT_BOX.box)
+    assert again.job.box == BoxRef(key=CAT_BOX.key, box=CAT_BOX.crop)
     assert send(ledger, BoxesAgain(**boxes, which=Which.STALE, version="c 1")) == []
     assert send(ledger, BoxesAgain(**boxes, which=Which.FAILED)) == []
     assert send(ledger, BoxesAgain(**boxes, which=Which.ALL, only="🧑")) == []
     store.recompute([one], lambda snapshot: MERGER(snapshot, resumed=False))
     stale = {"services": ("bbox_merger",), "which": Which.STALE}
     assert send(ledger, StagesAgain(**stale, rule="another 9")) != []
-    assert send(ledger, StagesAgain(**stale, rule=merging.IDENTITY)) == []
+    assert send(ledger, StagesAgain(**stale, rule=str(merging.rule(AVERAGE)))) == []
 
 
 def test_what_lies_in_no_queue_is_lost_and_only_that(images, store, ledger):
@@ -260,6 +262,16 @@ def test_crops_and_captions_without_an_answer_are_lost(images, store, ledger):
     assert (caption.job.image.image_id, caption.job.caption) == (one, Caption(service="blip", text="a cat"))
 
 
+def test_the_crop_of_a_box_is_lost_though_a_reply_refined_it_meanwhile(images, store, ledger):
+    one = images[0]
+    store.save([merged(one, CAT_BOX)])
+    before = ledger.begin_count()
+    ledger.end_count()
+    store.save([merged(one, replace(CAT_BOX, score=0.5)), merged(images[1], CAT_BOX)])
+    (crop,) = send(ledger, LostCrops(services=("bbox_colors",), kept_as="colors", before=before))
+    assert crop.job.image.image_id == one
+
+
 def test_the_last_hours_rate(images, store, ledger, rows):
     assert ledger.last_hour("yolov8") == (0, 0.0)
     store.save([done(image) for image in images])
@@ -329,7 +341,7 @@ def test_asking_again_for_one_box_leaves_the_others_dead(images, store, graveyar
     one = images[0]
     store.save([merged(one, CAT_BOX)])
     for key in (CAT_BOX.key, "another box"):
-        job = Job(image=Image(image_id=one, path="/p/0.jpg"), box=BoxRef(key=key, box=CAT_BOX.box))
+        job = Job(image=Image(image_id=one, path="/p/0.jpg"), box=BoxRef(key=key, box=CAT_BOX.crop))
         row = DeadRow(
             service="bbox_colors",
             image_id=one,

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import threading
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
+from tests.detectors import AVERAGE
 from tests.unit.test_merging import box, reply, seen
+from windmill.catalog import facts
 from windmill.core import classes
-from windmill.core.merging import merge
+from windmill.core.merging import merge, rule
 from windmill.errors import ConfigError, StaleBox, StoreError, StoreUnavailable
+from windmill.handlers.merge import Merge
 from windmill.handlers.vote import Vote
 from windmill.model import (
     DeadRow,
@@ -85,7 +88,7 @@ def done(image_id, service="yolov8", *, asked="", **fields):
 
 
 def merged(image_id, *boxes):
-    return Outcome(rows=(MergedBoxesRow(image_id=image_id, boxes=boxes),))
+    return Outcome(rows=(MergedBoxesRow(image_id=image_id, boxes=boxes, rule=rule(AVERAGE)),))
 
 
 def crop_result(image_id, key, service="colors", **fields):
@@ -93,8 +96,8 @@ def crop_result(image_id, key, service="colors", **fields):
     return Outcome(rows=(PostprocessingRow(image_id=image_id, box_key=key, service=service, **facts),))
 
 
-CAT_BOX = merge([reply("yolov8", seen("🐈", 0.9, box(0, 0, 9, 9)))])[0]
-DOG_BOX = merge([reply("yolov8", seen("🐕", 0.9, box(20, 20, 9, 9)))])[0]
+CAT_BOX = merge([reply("yolov8", seen("🐈", 0.9, box(0, 0, 9, 9)))], AVERAGE)[0]
+DOG_BOX = merge([reply("yolov8", seen("🐕", 0.9, box(20, 20, 9, 9)))], AVERAGE)[0]
 
 
 def test_saving_twice_is_saving_once(store, image, rows):
@@ -232,6 +235,36 @@ def test_a_box_that_stays_keeps_its_row_and_what_hangs_on_it(store, image, rows)
     assert rows("SELECT merged_box_id, service FROM postprocessing") == [(ids[CAT_BOX.key], "colors")]
 
 
+def test_a_box_that_a_reply_refines_keeps_its_row_and_what_hangs_on_it(store, image, rows):
+    merger = Merge(merger=facts("bbox_merger"), detectors=AVERAGE)
+    cropped = []
+
+    def step(snapshot):
+        outcome = merger(snapshot, resumed=False)
+        cropped.append([one.job.box.box for one in outcome.followers if one.job.box])
+        return outcome
+
+    boxes = "SELECT merged_id, box_key, merged_data FROM merged_boxes"
+    store.save([result(image)])
+    store.recompute([image], step)
+    ((number, key, before),) = rows(boxes)
+    store.save([crop_result(image, key)])
+    weaker = CAT.replace("0.9", "0.6").replace("[0, 0, 9, 9]", "[1, 0, 9, 9]")
+    store.save([result(image, "rtdetr", data=weaker)])
+    store.recompute([image], step)
+    ((still, _, after),) = rows(boxes)
+    assert (still, after["crop"]) == (number, before["crop"])
+    assert before["bbox"]["x"] == after["crop"]["x"] == 0 < after["bbox"]["x"] < 1
+    assert cropped == [[box(0, 0, 9, 9)], []]
+    assert rows("SELECT merged_box_id, service FROM postprocessing") == [(number, "colors")]
+    assert after["rule"] == asdict(rule(AVERAGE))
+    surer = CAT.replace("0.9", "0.95").replace("[0, 0, 9, 9]", "[0, 1, 9, 9]")
+    store.save([result(image, "yolo_oi7", data=surer)])
+    store.recompute([image], step)
+    assert cropped[2] == [box(0, 1, 9, 9)]
+    assert rows("SELECT * FROM postprocessing") == []
+
+
 def test_no_boxes_is_a_set_too(store, image, rows):
     store.save([merged(image, CAT_BOX)])
     store.save([merged(image)])
@@ -317,7 +350,7 @@ def test_two_workers_with_one_image_take_turns(database, image):
         inside.set()
         go_on.wait(PATIENCE)
         order.append("first")
-        return Outcome(rows=(MergedBoxesRow(image_id=image, boxes=(CAT_BOX,)),))
+        return Outcome(rows=(MergedBoxesRow(image_id=image, boxes=(CAT_BOX,), rule=rule(AVERAGE)),))
 
     def late(snapshot):
         order.append(f"second sees {len(snapshot.boxes)}")

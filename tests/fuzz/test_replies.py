@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.detectors import AVERAGE
 from tests.fuzz.given import bodies, fuzz, reply_bodies, services
 from windmill import catalog
 from windmill.core import documents, merging, replies, routing, voting, wire
@@ -68,19 +69,21 @@ def test_accepted_replies_can_be_merged_and_voted_on(said, chance: random.Random
     stored = [
         StoredReply(result_id=n, created=NOW, reply=reply) for n, (_, reply) in enumerate(heard) if reply
     ]
-    boxes = merging.merge(stored)
+    boxes = merging.merge(stored, AVERAGE)
     for box in boxes:
         assert 0 <= box.score <= 1
         assert len(box.key.encode()) <= LONGEST_KEY
+        pixel_bounds(box.crop)
         pixel_bounds(box.box)
-        assert documents.read_merged_box(box.key, json.loads(documents.merged_box(box))).box == box.box
+        written = json.loads(documents.merged_box(box, merging.rule(AVERAGE)))
+        assert documents.read_merged_box(box.key, written) == box
     snapshot = Snapshot(image=IMAGE, replies=tuple(stored))
     for follower in routing.after_merge(catalog.facts(catalog.MERGER), snapshot, boxes, resumed=False):
         assert wire.decode(wire.encode(follower.job)) == follower.job
     consensus = voting.vote(stored, boxes)
     documents.consensus(consensus).encode()
     chance.shuffle(stored)
-    assert merging.merge(stored) == boxes
+    assert merging.merge(stored, AVERAGE) == boxes
     assert voting.vote(stored, boxes) == consensus
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from tests.contract.test_brokers import dispatch, settled
 from tests.contract.test_store import CAT_BOX, DOG_BOX, add_images, crop_result, done, merged
+from tests.detectors import AVERAGE
 from tests.servers import Postgres
 from tests.waiting import until
 from windmill.catalog import facts
@@ -187,7 +188,9 @@ def save(settings: Settings, images: list[int]) -> None:
         store.save([merged(first, CAT_BOX)])
         for _ in range(2):
             assert store.recompute([first], partial(Vote(clock=lambda: 0.0), resumed=False))
-            assert store.recompute([first], partial(Merge(merger=facts("bbox_merger")), resumed=False))
+            assert store.recompute(
+                [first], partial(Merge(merger=facts("bbox_merger"), detectors=AVERAGE), resumed=False)
+            )
 
 
 def refused(log: pytest.LogCaptureFixture) -> str:

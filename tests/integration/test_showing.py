@@ -11,6 +11,8 @@ import pytest
 from PIL import Image as Photos
 
 from tests.contract.test_store import result
+from tests.detectors import AVERAGE
+from windmill import calibration
 from windmill.catalog import facts
 from windmill.commands import show, why
 from windmill.errors import ConfigError, ImageError
@@ -42,8 +44,9 @@ def photo(tmp_path):
 
 @pytest.fixture
 def settings(database, tmp_path, photo):
-    catalog = tmp_path / "service_config.json"
+    catalog, learned = tmp_path / "service_config.json", tmp_path / "calibration.json"
     catalog.write_text("{}", "utf-8")
+    learned.write_text(calibration.text(replace(calibration.load(), boxes=AVERAGE)), "utf-8")
     new = NewImage(filename=photo.name, group="g", content_hash=b"1", width=200, height=400, path=str(photo))
     with closing(PostgresImages(database, "ingest")) as registry:
         (image,) = registry.add([new]).values()
@@ -51,8 +54,9 @@ def settings(database, tmp_path, photo):
     with closing(PostgresStore(database, "w")) as store:
         store.save([result(image, service="yolov8", data=said(cat, dog))])
         store.save([result(image, service="rtdetr", data=said(("cat", "🐈", 0.7, [30, 300, 60, 80])))])
-        store.recompute([image], lambda snapshot: Merge(merger=facts("bbox_merger"))(snapshot, resumed=False))
-    return replace(database, service_config=catalog, enable_monitoring=False)
+        merge = Merge(merger=facts("bbox_merger"), detectors=AVERAGE)
+        store.recompute([image], lambda snapshot: merge(snapshot, resumed=False))
+    return replace(database, service_config=catalog, calibration=learned, enable_monitoring=False)
 
 
 @pytest.fixture
@@ -74,22 +78,34 @@ def call(settings, tmp_path, monkeypatch, capsys):
 def test_show_and_why_number_the_boxes_alike(call):
     drawn = json.loads(call(show, "photo.jpg", "--json"))["boxes"]
     assert [(one["number"], one["label"], one["score"]) for one in drawn] == [
-        (1, "cat", 0.8),
-        (2, "dog", 0.3),
+        (1, "cat", 0.901338),
+        (2, "dog", 0.519466),
     ]
     for box in drawn:
         (explained,) = json.loads(call(why, "photo.jpg", "--box", box["number"], "--json"))["boxes"]
         assert explained["bbox"] == box["bbox"]
-        assert sum(vote["weight"] for vote in explained["votes"]) == pytest.approx(box["score"], abs=1e-4)
-    assert "1 🐈 cat 0.80 ×2, 2 🐕 dog 0.30 ×1" in call(why, "photo.jpg", status=1)
+        assert explained["score"] == box["score"]
+        assert explained["arithmetic"][3].endswith(f" = {box['score']:.2f}")
+    assert "1 🐈 cat 0.90 ×2, 2 🐕 dog 0.52 ×1" in call(why, "photo.jpg", status=1)
 
 
 def test_why_tells_in_words_who_said_what(call):
     told = call(why, "photo.jpg", "--box", 2)
     assert "box 2 of 2: 🐕 dog at 100,20 80×100 px" in told
-    assert "score = (0.6000 + 0) / 2 who looked = 0.3000" in told
-    assert "nothing here" in told
+    assert "log-odds: 1.000 + 1.200 × ln(0.393 / 0.607) − 0.400 (rtdetr is silent) = 0.078" in told
+    assert "score = 1 / (1 + exp(−0.078)) = 0.52" in told
+    assert "nothing: −0.400" in told
+    assert "never calibrated: rtdetr, yolov8: each counts as the average detector" in told
     assert "saw anything there" in call(why, "photo.jpg", "--near", "5,5")
+
+
+def test_boxes_that_another_calibration_merged_say_how_to_merge_them_anew(call, tmp_path):
+    other = replace(AVERAGE, bias=0.5)
+    (tmp_path / "calibration.json").write_text(
+        calibration.text(replace(calibration.load(), boxes=other)), "utf-8"
+    )
+    with pytest.raises(ConfigError, match="rerun --service bbox_merger --stale"):
+        call(why, "photo.jpg", "--box", 2)
 
 
 def test_the_photo_is_drawn_upright_beside_where_one_is_and_left_as_it_was(call, photo, tmp_path):

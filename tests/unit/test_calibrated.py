@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.unit.test_voting import merged, reply
 from windmill.core import calibrated, documents
-from windmill.core.calibrated import ANY_LABEL, MERGED, THIS_LABEL, identity, probability, vote, weights
+from windmill.core.calibrated import ANY_LABEL, THIS_LABEL, identity, probability, vote, weights
 from windmill.model import Voter, Voters
 
 
@@ -34,7 +34,7 @@ VOTERS = Voters(
     prior=-1.0,
     together=0.5,
     average=voter(1.0, 1.0, -1.0),
-    known={"yolov8": SURE, "ssdlite": WEAK, MERGED: voter(0.25, 0.0, 0.0)},
+    known={"yolov8": SURE, "ssdlite": WEAK},
     labels={"🚗": 0.5},
 )
 NOBODY = frozenset()
@@ -88,12 +88,11 @@ def test_what_is_improbable_does_not_stand_and_the_rest_is_ranked_by_probability
     ]
 
 
-def test_boxes_on_which_services_agree_are_a_voter_once_it_was_learned():
+def test_boxes_on_which_services_agree_are_shown_and_have_no_vote():
     heard, box = [reply("yolov8", "🚗"), reply("ssdlite", "🚗")], merged("🚗", "yolov8", "ssdlite")
-    assert dict(ranking(*heard, boxes=[box])["🚗"].weights)[MERGED] == round(0.25 / math.sqrt(2), 3)
-    unlearned = replace(VOTERS, known={"yolov8": SURE, "ssdlite": WEAK})
-    assert MERGED not in dict(ranking(*heard, boxes=[box], voters=unlearned)["🚗"].weights)
-    assert MERGED not in dict(ranking(*heard, boxes=[merged("🚗", "yolov8")])["🚗"].weights)
+    with_box, without = ranking(*heard, boxes=[box])["🚗"], ranking(*heard)["🚗"]
+    assert (with_box.boxes, without.boxes) == ((box,), ())
+    assert (with_box.probability, with_box.weights) == (without.probability, without.weights)
 
 
 def test_a_voter_that_does_not_know_a_label_does_not_lower_it():
@@ -122,14 +121,29 @@ def test_colours_do_not_vote():
     assert ranking(reply("colors", "🐕")) == {}
 
 
+def test_a_word_of_a_caption_is_a_voice_for_its_label():
+    """Log-odds of an average voter's 0.75: -1 + 1 + ln 3."""
+    wave = ranking(reply("blip", words=[("🌊", "wave")]))["🌊"]
+    assert dict(wave.weights)["blip"] > 0
+    assert wave.probability == pytest.approx(0.75)
+
+
+def test_of_what_a_voter_says_of_a_label_its_surest_word_counts():
+    (seen,) = reply("yolov8", "🚗").reply.detections
+    said = reply("yolov8", full=["🚗"])
+    unsure = tuple(replace(seen, confidence=one) for one in (0.3, 0.8, 0.5))
+    heard = replace(said, reply=replace(said.reply, detections=unsure))
+    assert calibrated.evidence([heard]) == {"🚗": {"yolov8": 0.8}}
+
+
 confidences = st.floats(0, 1)
-some = st.dictionaries(st.sampled_from(["yolov8", "ssdlite", "stranger", MERGED]), confidences, min_size=1)
+some = st.dictionaries(st.sampled_from(["yolov8", "ssdlite", "stranger"]), confidences, min_size=1)
 
 
 @given(some, confidences)
 def test_who_is_surer_does_not_make_it_less_probable(said, confidence):
     name = min(said)
-    looked = dict.fromkeys(said.keys() - {MERGED} | {"yolov8"}, NOBODY)
+    looked = dict.fromkeys(said.keys() | {"yolov8"}, NOBODY)
     less, more = sorted((said[name], confidence))
     first, second = (chance("🚗", {**said, name: sure}, looked) for sure in (less, more))
     assert 0 <= first <= second <= 1

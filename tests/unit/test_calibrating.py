@@ -1,22 +1,16 @@
-"""What is learned about voters, from voters that are made up here, and the file that keeps it."""
+"""What is learned about voters, from voters that are made up here."""
 
-import json
 import math
 import random
-from dataclasses import replace
 
 import pytest
 
-from tests.unit.test_calibrated import VOTERS
 from tests.unit.test_voting import reply
-from windmill import calibration
 from windmill.calibrating.votes import Example, Ideas, examples, learn
-from windmill.calibration import Calibration, Learned
-from windmill.core.calibrated import MERGED, probability, weights
+from windmill.core.calibrated import probability, weights
 from windmill.errors import ConfigError
 
 COUNT = 4000
-LEARNED = Learned(sources=("photos",), images=3, boxes="rule 1")
 
 
 def made(seen, count=COUNT):
@@ -114,50 +108,3 @@ def test_what_nobody_can_judge_is_no_example_and_fewer_voters_are_learned_from_t
     assert [sorted(one.looked) for one in made_of if one.whole] == [["ssdlite", "yolov8"]]
     assert {len(one.looked) for one in made_of if not one.whole} == {1}
     assert made_of == examples("7", heard[::-1], frozenset({"🚗"}), frozenset({"🚗", "🐕"}))
-    assert all(MERGED not in one.said or len(one.looked) > 1 for one in made_of)
-
-
-def test_the_file_keeps_what_was_learned(tmp_path):
-    path = tmp_path / "calibration.json"
-    kept = Calibration(learned=LEARNED, voters=VOTERS)
-    path.write_text(calibration.text(kept), "utf-8")
-    assert calibration.load(path) == kept
-
-
-def test_the_calibration_that_ships_can_be_read():
-    shipped = calibration.load()
-    assert {"nanodet", "ssdlite", "centernet", "xception"} <= shipped.voters.known.keys()
-    assert shipped.learned.images > 100
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"version": 2}, "the file.version: 2"),
-        ({"faces": {}}, "faces: missing or unknown"),
-        ({"voters": []}, "the file.voters: expected an object"),
-        ({"voters": {**json.loads(calibration.text(Calibration(learned=LEARNED, voters=VOTERS)))["voters"],
-                     "together": 2}}, "the file.voters.together: expected a number from 0 to 1"),
-    ],
-)  # fmt: skip
-def test_what_is_no_calibration_is_told_by_its_key(tmp_path, change, said):
-    path = tmp_path / "calibration.json"
-    document = json.loads(calibration.text(Calibration(learned=LEARNED, voters=VOTERS)))
-    path.write_text(json.dumps({**document, **change}))
-    with pytest.raises(ConfigError) as told:
-        calibration.load(path)
-    assert said in str(told.value)
-    assert str(path) in str(told.value)
-
-
-def test_a_file_that_is_not_there_names_the_setting(tmp_path):
-    with pytest.raises(ConfigError, match="CALIBRATION"):
-        calibration.load(tmp_path / "none.json")
-
-
-def test_a_voter_with_impossible_numbers_is_refused(tmp_path):
-    path = tmp_path / "calibration.json"
-    wrong = replace(VOTERS, average=replace(VOTERS.average, slope=-1.0))
-    path.write_text(calibration.text(Calibration(learned=LEARNED, voters=wrong)))
-    with pytest.raises(ConfigError, match=r"average\.slope"):
-        calibration.load(path)

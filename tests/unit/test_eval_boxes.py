@@ -12,16 +12,16 @@ from itertools import permutations
 import numpy as np
 import pytest
 
+from windmill.calibrating.found import columns
+from windmill.calibrating.judge import Judge, Matches, Point
 from windmill.cli import main
 from windmill.errors import ConfigError
 from windmill.evaluating import document
-from windmill.evaluating.boxes import arrivals, crossing, official, report, rivals, rule, tables
+from windmill.evaluating.boxes import arrivals, crossing, official, reliability, report, rivals, rule, tables
 from windmill.evaluating.boxes.arrivals import Kept
 from windmill.evaluating.boxes.crew import crew
 from windmill.evaluating.boxes.crossing import Both, Fold
 from windmill.evaluating.boxes.folder import Source, load
-from windmill.evaluating.boxes.found import columns
-from windmill.evaluating.boxes.judge import Judge, Point
 from windmill.evaluating.boxes.noise import Versus
 from windmill.evaluating.boxes.report import Plan
 from windmill.evaluating.boxes.rule import Merged
@@ -111,8 +111,8 @@ def detection(x, label="person"):
 def merged(key, source):
     seen = source.detection
     return MergedBox(
-        key=key, emoji="", label=seen.label, labels=(seen.label,), box=seen.box, score=seen.confidence,
-        avg_confidence=seen.confidence, detections=(source,),
+        key=key, class_name=seen.class_name, emoji="", label=seen.label, labels=(seen.label,), box=seen.box,
+        crop=seen.box, score=seen.confidence, avg_confidence=seen.confidence, detections=(source,),
     )  # fmt: skip
 
 
@@ -122,7 +122,7 @@ def old(key, x):
 
 def precision(path, name):
     told = load(path)
-    judge = Judge(told)
+    judge = Judge(told.marked)
     quick = judge.precision(judge.match(told.detectors[name]))
     exact = official.precision(told, told.detectors[name])
     assert astuple(quick) == pytest.approx(astuple(exact), abs=1e-12)
@@ -147,14 +147,14 @@ def test_boxes_in_a_crowd_are_neither_right_nor_wrong(folder):
     )
     assert precision(path, "one").ap == pytest.approx(1)
     told = load(path)
-    judge = Judge(told)
+    judge = Judge(told.marked)
     assert judge.point(judge.match(told.detectors["one"])) == Point(1, 1, 1, 0.5)
 
 
 def test_a_detector_that_says_nothing_has_nothing(folder):
     path = folder(truth((1, PERSON, 0, 10)), one=[])
     assert astuple(precision(path, "one")) == (0, 0, 0)
-    judge = Judge(load(path))
+    judge = Judge(load(path).marked)
     nothing = judge.match(columns([]))
     assert judge.best_point(nothing).f1 == judge.point(nothing).f1 == 0
 
@@ -188,14 +188,14 @@ def test_the_best_point_is_that_of_the_best_threshold(folder):
         ),
     )
     told = load(path)
-    judge = Judge(told)
+    judge = Judge(told.marked)
     assert judge.best_point(judge.match(told.detectors["one"])) == Point(2 / 3, 1, 0.8, 0.6)
 
 
 def test_an_image_drawn_twice_counts_twice(folder):
     path = folder(truth((1, PERSON, 0, 10), (2, PERSON, 0, 10), images=2), one=seen((1, PERSON, 0, 10, 0.8)))
     told = load(path)
-    judge = Judge(told)
+    judge = Judge(told.marked)
     matches = judge.match(told.detectors["one"])
     assert judge.point(matches, np.array([2.0, 0.0])) == Point(1, 1, 1, 0.8)
     assert judge.precision(matches, np.array([3.0, 1.0])).ap == pytest.approx(76 / 101)
@@ -230,6 +230,9 @@ KNOWN = truth((1, PERSON, 0, 10))
         (KNOWN, [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]}], "entry 0: 'score' is missing"),
         (KNOWN, [BOX | {"bbox": [0, 0, -1, 1]}], "one.json: entry 0: bbox is not x, y, width, height"),
         (KNOWN, [BOX | {"bbox": [0, 0, 1]}], "one.json: entry 0: not enough values"),
+        (KNOWN, [BOX, BOX | {"score": 10**400}], "one.json: entry 1: int too large"),
+        (KNOWN, [BOX | {"bbox": [0, 0, 10**400, 1]}], "one.json: entry 0: int too large"),
+        (KNOWN | {"images": [{"id": 1, "width": 10**400, "height": 5}]}, [], "ground_truth.json: expected"),
         (KNOWN, ["box"], "one.json: entry 0"),
     ],
 )  # fmt: skip
@@ -306,11 +309,22 @@ def test_what_a_reply_does_to_boxes_is_counted():
     """Of five boxes: one stays, one goes with the reply's box beside it, and of three that the reply does
     not mention one stays, one is outvoted, and one has another key for the same detection. One is new."""
     before = [old("a", 0), old("b", 20), old("c", 40), old("d", 60), old("e", 80)]
-    moved = replace(old("f", 80), box=detection(81).box)
+    moved = replace(old("f", 80), box=detection(81).box, crop=detection(81).box)
     after = [old("a", 0), old("c", 40), moved, old("g", 22)]
     assert arrivals.compared(before, after, reply(detection(0), detection(22))) == Kept(
-        moments=1, before=5, kept=2, crops=2, fresh=2, silent=3, outvoted=1, moved=1
+        moments=1, before=5, kept=2, still=2, crops=2, fresh=2, silent=3, outvoted=1, moved=1
     )
+
+
+def test_a_box_that_is_refined_is_kept_with_its_crop():
+    refined = replace(old("a", 0), box=detection(1).box)
+    counted = arrivals.compared([old("a", 0)], [refined], reply(detection(1)))
+    assert counted == Kept(moments=1, before=1, kept=1, still=0, crops=1)
+
+
+def test_a_box_that_nobody_mentioned_must_not_be_refined():
+    refined = replace(old("a", 0), box=detection(1).box)
+    assert arrivals.compared([old("a", 0)], [refined], reply(detection(50))).moved == 1
 
 
 def test_a_box_of_another_class_says_nothing():
@@ -484,6 +498,23 @@ def test_half_a_section_is_not_guessed_at(tmp_path):
         document.write(tmp_path / "nowhere" / "quality.md", "boxes", "new")
 
 
+@pytest.mark.parametrize("command", ["boxes", "votes"])
+def test_a_document_that_cannot_be_written_is_told_before_the_work_begins(command, tmp_path, capsys):
+    """The folder of data is not there either: nobody has looked for it yet."""
+    swapped, data = tmp_path / "swapped.md", tmp_path / "no"
+    swapped.write_text("".join(f"<!-- {one}:end --><!-- {one}:begin -->" for one in ("boxes", "votes no")))
+    for path, message in (
+        (tmp_path / "nowhere" / "quality.md", f"there is no folder {tmp_path / 'nowhere'}"),
+        (tmp_path, "it is a folder"),
+        (swapped, "end --> stands before <!-- "),
+    ):
+        assert main(["eval", command, "--data", str(data), "--document", str(path)]) == 2
+        told = capsys.readouterr().err
+        assert f"{path}: " in told
+        assert message in told
+    assert list(tmp_path.iterdir()) == [swapped]
+
+
 def test_a_name_does_not_end_a_cell():
     text = document.section("windmill", ["numpy"], [Sheet("T", ("a", "b"), (("x|y", "z"),), ("A note.",))])
     assert "\n| a | b |\n| --- | --- |\n| x\\|y | z |\n\nA note." in text
@@ -499,3 +530,13 @@ def test_real_detections_are_compared(shared_data):
     assert found.unequal == 0
     assert all(stage.kept.moved == 0 for stage in found.stages)
     assert found.rules[0].precision.ap > max(one.precision.ap for one in found.detectors)
+
+
+def test_scores_are_held_against_what_is_right():
+    score = np.array([0.9, 0.9, 0.2, 0.2, 0.5])
+    right = np.array([[True, True, False, True, True]])
+    ignored = np.array([[False, False, False, False, True]])
+    none = np.zeros(5, np.int64)
+    found = reliability.bins(Matches(none, none, none, score, right, ignored))
+    assert sum(one.count for one in found) == 4
+    assert reliability.calibration_error(found) == pytest.approx((0.1 + 0.1 + 0.2 + 0.8) / 4)

@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from PIL import Image
 
 from windmill import calibration
 from windmill.cli import main
+from windmill.evaluating.boxes import folder
 from windmill.evaluating.votes import scores
+from windmill.evaluating.votes.cases import Cases
 from windmill.evaluating.votes.crossing import fold_of
 
 ONCE = np.ones((1, 3))
@@ -95,25 +98,93 @@ def test_a_folder_of_detections_is_measured_and_written_down(detections, tmp_pat
     assert "<!-- votes " in written
     assert "| calibrated |" in written
     assert str(tmp_path.parent) not in written
+    (apart,) = [one for one in written.splitlines() if one.startswith("Truer than voters say")]
+    assert all(apart.count(label) <= 1 for label in "🐕🚗")
+
+
+def test_classes_that_coco_does_not_have_count_on_neither_side(detections, capsys):
+    words = ["eval", "votes", "--data", str(detections), "--resamples", "2", "--json"]
+    assert main(words) == 0
+    before = json.loads(capsys.readouterr().out)
+    truth = detections / "ground_truth.json"
+    told = json.loads(truth.read_text())
+    told["categories"].append({"id": 3, "name": "forklift"})
+    told["annotations"] += [
+        {"image_id": n, "category_id": 3, "bbox": [60, 60, 9, 9]} for n in range(0, 120, 2)
+    ]
+    truth.write_text(json.dumps(told))
+    good = detections / "good.json"
+    seen = {"image_id": 0, "category_id": 3, "bbox": [60, 60, 9, 9], "score": 0.5}
+    good.write_text(json.dumps([*json.loads(good.read_text()), seen]))
+    folder.load.cache_clear()  # a process of its own reads the files anew
+    assert main(words) == 0
+    after = json.loads(capsys.readouterr().out)
+    assert after.pop("unjudged") == before.pop("unjudged") + 1
+    assert after["rows"] == before["rows"]
 
 
 def test_a_calibration_is_learned_and_can_be_read(detections, tmp_path, capsys):
     out = tmp_path / "calibration" / "own.json"
-    assert main(["calibrate", "--data", str(detections), "--out", str(out)]) == 2
-    assert "cannot be written" in capsys.readouterr().err
+    nodata = str(tmp_path / "nodata")  # which nobody has looked for yet
+    assert main(["calibrate", "--data", nodata, "--out", str(out)]) == 2
+    assert f"{out}: cannot be written: there is no folder" in capsys.readouterr().err
     out.parent.mkdir()
     assert main(["calibrate", "--data", str(detections), "--out", str(out)]) == 0
     made = calibration.load(out)
     assert (made.learned.sources, made.learned.images) == ((detections.name,), 120)
-    assert {"good", "bad"} <= made.voters.known.keys()
+    assert made.voters.known.keys() == made.boxes.known.keys() == {"good", "bad"}
+    assert made.boxes.known["good"].right > made.boxes.known["bad"].right
+
+
+@pytest.fixture
+def forklifts(detections):
+    """The same images and boxes, of things for which COCO has no class."""
+    truth = detections / "ground_truth.json"
+    told = json.loads(truth.read_text())
+    told["categories"] = [{"id": 1, "name": "forklift"}, {"id": 2, "name": "pallet"}]
+    truth.write_text(json.dumps(told))
+    return detections
+
+
+def test_detectors_of_classes_that_coco_lacks_are_learned_and_voters_are_kept(
+    forklifts, tmp_path, capsys, monkeypatch
+):
+    used, out = tmp_path / "used" / "used.json", tmp_path / "used" / "own.json"
+    used.parent.mkdir()
+    shipped = calibration.load()
+    used.write_text(calibration.text(replace(shipped, voters=replace(shipped.voters, prior=-7.0))))
+    monkeypatch.setenv("CALIBRATION", str(used))
+    assert main(["calibrate", "--data", str(forklifts), "--out", str(out)]) == 0
+    made = calibration.load(out)
+    assert made.boxes.known.keys() == {"good", "bad"}
+    assert made.voters.prior == -7.0
+    assert f"voters: kept from {used}: too little to learn from: " in capsys.readouterr().err
+
+
+def test_voters_without_boxes_to_hold_against_are_learned_and_detectors_are_kept(
+    detections, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(Cases, "boxes", ())  # as of photos that only classifiers looked at
+    out = tmp_path / "own.txt"
+    assert main(["calibrate", "--data", str(detections), "--out", str(out)]) == 0
+    made = calibration.load(out)
+    assert made.boxes == calibration.load().boxes
+    assert made.voters.known.keys() == {"good", "bad"}
+    assert "boxes: kept from the calibration.json that ships: nothing to learn" in capsys.readouterr().err
 
 
 def test_photos_on_which_nobody_names_anything_are_told(tmp_path, capsys):
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
     about = [{"file_name": "a.png", "objects": [{"label": "dog", "bbox": [0, 0, 9, 9]}]}]
     (tmp_path / "photos.json").write_text(json.dumps(about))
-    assert main(["eval", "votes", "--data", str(tmp_path), "--services", "colors"]) == 2
+    words = ["--data", str(tmp_path), "--services", "colors"]
+    assert main(["eval", "votes", *words]) == 2
     assert "nobody named anything" in capsys.readouterr().err
+    assert main(["calibrate", *words, "--out", str(tmp_path / "own.txt")]) == 2
+    told = capsys.readouterr().err
+    assert "boxes: nothing to learn from" in told
+    assert "; voters: too little to learn from" in told
+    assert not (tmp_path / "own.txt").exists()
 
 
 @pytest.mark.parametrize("words", [["--services", "nanodet"], ["--folds", "1"]])

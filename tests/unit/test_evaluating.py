@@ -220,7 +220,9 @@ def test_a_service_that_is_not_there_is_listed_with_the_reason(photos):
 @pytest.mark.parametrize(
     "content",
     ["", "[]", "{}", '[{"file_name": "none.jpg", "objects": []}]', '[{"objects": []}]',
-     '[{"file_name": "a.jpg", "objects": [{"label": "dog", "bbox": [1, 2]}]}]'],
+     '[{"file_name": "a.jpg", "objects": [{"label": "dog", "bbox": [1, 2]}]}]',
+     f'[{{"file_name": "a.jpg", "objects": [{{"label": "dog", "bbox": [{10**400}, 0, 1, 1]}}]}}]'],
+    ids=["nothing", "empty", "object", "no photo", "no name", "two numbers", "too large"],
 )  # fmt: skip
 def test_data_that_cannot_be_meant_is_told(tmp_path, content):
     (tmp_path / "a.jpg").write_bytes(b"a")

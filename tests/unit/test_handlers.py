@@ -4,9 +4,10 @@ import json
 
 import pytest
 
+from tests.detectors import AVERAGE
 from tests.unit.test_merging import NOW, box, reply, seen
 from windmill import catalog
-from windmill.core.merging import merge
+from windmill.core.merging import merge, rule
 from windmill.core.seen import microseconds
 from windmill.errors import MessageError, ServiceBusy, ServiceUnavailable
 from windmill.handlers.merge import Merge
@@ -109,10 +110,11 @@ def test_a_job_that_lacks_what_it_is_about_is_no_job(work):
 
 def test_a_merge_writes_the_whole_set_and_sends_what_is_new():
     snapshot = Snapshot(image=IMAGE, replies=(reply("yolov8", seen("🐈", 0.9, box(0, 0, 9, 9))),))
-    outcome = Merge(merger=catalog.facts("bbox_merger"))(snapshot, resumed=False)
+    outcome = Merge(merger=catalog.facts("bbox_merger"), detectors=AVERAGE)(snapshot, resumed=False)
     boxes, stage = outcome.rows
-    assert boxes == MergedBoxesRow(image_id=7, boxes=merge(snapshot.replies))
+    assert boxes == MergedBoxesRow(image_id=7, boxes=merge(snapshot.replies, AVERAGE), rule=rule(AVERAGE))
     assert (stage.stage, stage.found, stage.seen) == ("bbox_merger", 1, {"yolov8": microseconds(NOW)})
+    assert stage.rule == str(rule(AVERAGE))
     assert [d.services for d in outcome.followers] == [("consensus",), ("bbox_colors",)]
 
 

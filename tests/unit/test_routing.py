@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+from tests.detectors import AVERAGE
 from tests.unit.test_merging import box, reply, seen
 from windmill import catalog
 from windmill.core.merging import merge
@@ -59,7 +60,7 @@ def test_an_entrys_triggers_win(tmp_path):
 
 
 def test_new_boxes_go_to_colours_and_people_to_face_and_pose_too():
-    boxes = merge([PERSON, CUP])
+    boxes = merge([PERSON, CUP], AVERAGE)
     person, cup = sorted(boxes, key=lambda one: one.emoji != "🧑")
     assert stages(after_merge(MERGER, snapshot(), boxes, resumed=False)) == {
         (None, ("consensus",)),
@@ -70,7 +71,7 @@ def test_new_boxes_go_to_colours_and_people_to_face_and_pose_too():
 
 def test_whoever_is_of_the_class_person_goes_to_face_and_pose_whatever_the_emoji():
     rider = reply("yolo_oi7", seen("", 0.9, box(0, 0, 50, 90), "Man"))
-    (person,) = merge([rider])
+    (person,) = merge([rider], AVERAGE)
     assert stages(after_merge(MERGER, snapshot(), [person], resumed=False)) == {
         (None, ("consensus",)),
         (person.key, ("bbox_colors", "bbox_face", "bbox_pose")),
@@ -78,26 +79,26 @@ def test_whoever_is_of_the_class_person_goes_to_face_and_pose_whatever_the_emoji
 
 
 def test_a_box_that_stays_is_not_cropped_again():
-    known = merge([PERSON])
-    both = merge([PERSON, CUP])
+    known = merge([PERSON], AVERAGE)
+    both = merge([PERSON, CUP], AVERAGE)
     cup = next(one for one in both if one.emoji == "☕")
     followers = after_merge(MERGER, snapshot(boxes=known), both, resumed=False)
     assert stages(followers) == {(None, ("consensus",)), (cup.key, ("bbox_colors",))}
 
 
 def test_nothing_follows_when_nothing_changed():
-    boxes = merge([PERSON])
+    boxes = merge([PERSON], AVERAGE)
     assert after_merge(MERGER, snapshot(boxes=boxes), boxes, resumed=False) == ()
 
 
 def test_a_box_that_vanished_changes_the_consensus():
-    assert stages(after_merge(MERGER, snapshot(boxes=merge([CUP])), (), resumed=False)) == {
+    assert stages(after_merge(MERGER, snapshot(boxes=merge([CUP], AVERAGE)), (), resumed=False)) == {
         (None, ("consensus",))
     }
 
 
 def test_a_merge_that_died_on_the_way_sends_again_what_is_not_there_yet():
-    boxes = merge([PERSON])
+    boxes = merge([PERSON], AVERAGE)
     before = snapshot(boxes=boxes, postprocessed=frozenset({(boxes[0].key, "colors")}))
     assert stages(after_merge(MERGER, before, boxes, resumed=True)) == {
         (None, ("consensus",)),
@@ -107,5 +108,5 @@ def test_a_merge_that_died_on_the_way_sends_again_what_is_not_there_yet():
 
 def test_only_the_boxs_own_triggers_follow():
     merger = replace(MERGER, triggers=("bbox_colors",))
-    boxes = merge([PERSON])
+    boxes = merge([PERSON], AVERAGE)
     assert stages(after_merge(merger, snapshot(), boxes, resumed=False)) == {(boxes[0].key, ("bbox_colors",))}

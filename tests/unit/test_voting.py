@@ -38,10 +38,12 @@ def merged(emoji, *services, confidence=0.8):
     sources = tuple(SourcedDetection(service=s, result_id=1, detection=detection) for s in services)
     return MergedBox(
         key=f"{emoji} {services}",
+        class_name=emoji,
         emoji=emoji,
         label=emoji,
         labels=(emoji,),
         box=PLACE,
+        crop=PLACE,
         score=confidence,
         avg_confidence=confidence,
         detections=sources,
@@ -69,6 +71,14 @@ def test_boxes_that_two_services_agree_on_are_spatial_evidence_and_no_vote():
     assert car.evidence.spatial.avg_confidence == pytest.approx(0.6)
     assert car.boxes == tuple(boxes)
     assert car.evidence_weight == 2 + (3 - 1)
+
+
+def test_a_box_that_is_a_taxi_to_one_and_a_car_to_another_is_evidence_for_both():
+    car, taxi = merged("🚗", "yolov8"), merged("🚕", "rtdetr")
+    both = replace(car, detections=(*car.detections, *taxi.detections))
+    heard = [reply("yolov8", "🚗"), reply("rtdetr", "🚕"), reply("clip", full=["🚗", "🚕"])]
+    found = ranking(heard, [both])
+    assert {one.emoji: one.evidence.spatial.detection_count for one in found.values()} == {"🚗": 2, "🚕": 2}
 
 
 def test_captioners_that_agree_add_weight_and_give_their_words():

@@ -68,6 +68,27 @@ def test_a_stage_that_calls_no_service_holds_nothing_for_long(name):
     assert not refused(catalog.facts(name), replace(RABBITMQ, request_timeout=1000))
 
 
+@pytest.fixture
+def surer(tmp_path):
+    """A calibration beside the one that ships: its detectors are surer."""
+    path = tmp_path / "calibration.json"
+    shipped = calibration.load()
+    path.write_text(calibration.text(replace(shipped, boxes=replace(shipped.boxes, bias=3.0))), "utf-8")
+    return path
+
+
+def test_boxes_are_merged_by_the_calibration_of_the_settings(surer):
+    assert wiring.detectors(Settings()) == calibration.load().boxes
+    assert wiring.detectors(Settings(calibration=surer)).bias == 3.0
+
+
+def test_a_calibration_that_is_none_is_told_before_a_merger_starts(tmp_path):
+    path = tmp_path / "calibration.json"
+    path.write_text("{}")
+    with pytest.raises(ConfigError, match=re.escape(str(path))):
+        wiring.RECOMPUTATIONS[catalog.MERGER](catalog.facts(catalog.MERGER), Settings(calibration=path))
+
+
 def test_postgresql_takes_nothing_away():
     assert not refused(catalog.facts("blip"), Settings(request_timeout=80_000))
 

@@ -17,7 +17,7 @@ Mask = npt.NDArray[np.bool_]
 
 _STEPS, _HALVINGS, _ENOUGH = 50, 12, 1e-7  # of Fisher scoring; its gain in log-likelihood that is none
 _TO_AVERAGE = 1.0  # 1 / variance of voters around the average one, in log-odds
-_TO_NOTHING = 0.01  # the same of the average voter around no weight
+_TO_NOTHING = 0.01  # the same of each voter around no weight
 _LABELS = 3.0  # the same of labels around the average one
 _TOGETHER, _TO_TOGETHER = 0.5, 4.0  # the power that is expected, and 1 / variance
 
@@ -27,7 +27,7 @@ class Table:
     """Examples × voters: who said it, the logit of its confidence there, and who knew it and was silent.
 
     `heard` is how many services said it or knew it, `label` the number of the label, `true` is 0 or 1, and
-    `share` how much the example counts. `service` tells services from the merged boxes, by column.
+    `share` how much the example counts.
     """
 
     said: Mask
@@ -37,7 +37,6 @@ class Table:
     label: npt.NDArray[np.int64]
     true: Floats
     share: Floats
-    service: Mask
 
     @property
     def evidence(self) -> Floats:
@@ -62,7 +61,7 @@ def fit(table: Table, *, silence: bool, together: bool, labels: int, rounds: int
     without `together` n voters count n times. `labels` is how many there are; 0: none has an offset.
 
     Slopes are never negative and silence never positive: who is surer is not less right, and not seeing a
-    thing never speaks for it. Nor does a merged box ever speak against what it shows.
+    thing never speaks for it.
     """
     voters = table.said.shape[1]
     pinned = np.zeros(3 * voters + 2, bool)
@@ -84,7 +83,7 @@ def fit(table: Table, *, silence: bool, together: bool, labels: int, rounds: int
 def _signed(table: Table, evidence: Floats, offset: Floats, weights: Floats, pinned: Mask) -> Floats:
     """The best weights that have the signs that they must have; what tends to the other one is 0."""
     voters = table.said.shape[1]
-    sign = np.r_[0, ~table.service, np.ones(voters), -np.ones(voters), 0]
+    sign = np.r_[0, np.zeros(voters), np.ones(voters), -np.ones(voters), 0]
     held = pinned.copy()
     while True:
         weights = _scored(table, evidence, offset, weights, held)
@@ -99,7 +98,7 @@ def _scored(table: Table, evidence: Floats, offset: Floats, weights: Floats, hel
 
     The power is bounded, and a step that the bound cuts may lead nowhere: then the others go on without it.
     """
-    problem = _Problem(table, evidence, offset, _ridge(table.service))
+    problem = _Problem(table, evidence, offset, _ridge(table.said.shape[1]))
     without_power = held.copy()
     without_power[-1] = True
     best = problem.likelihood(weights)
@@ -155,12 +154,10 @@ class _Problem:
         return centre
 
 
-def _ridge(service: Mask) -> Floats:
-    """The penalty's matrix: services around their mean, merged boxes, which repeat them, around nothing."""
-    count = int(service.sum())
-    kind = np.diag(np.where(service, _TO_NOTHING, _TO_AVERAGE))
-    kind[np.ix_(service, service)] += _TO_AVERAGE * (np.eye(count) - 1 / max(1, count))
-    size = 3 * len(service)
+def _ridge(voters: int) -> Floats:
+    """The penalty's matrix: voters around their mean."""
+    kind = _TO_NOTHING * np.eye(voters) + _TO_AVERAGE * (np.eye(voters) - 1 / voters)
+    size = 3 * voters
     ridge = np.zeros((size + 2, size + 2))
     ridge[0, 0], ridge[-1, -1] = _TO_NOTHING, _TO_TOGETHER
     ridge[1:-1, 1:-1] = np.kron(np.eye(3), kind)

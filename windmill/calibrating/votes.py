@@ -17,8 +17,8 @@ import numpy as np
 
 from windmill.calibrating import fitting
 from windmill.calibrating.fitting import Fit, Table
-from windmill.core import calibrated, merging
-from windmill.core.calibrated import MERGED, Known
+from windmill.core import calibrated
+from windmill.core.calibrated import Known
 from windmill.errors import ConfigError
 from windmill.model import StoredReply, Voter, Voters
 
@@ -53,7 +53,6 @@ class Ideas:
     silence: bool = True  # who knows a label and does not say it speaks against it
     labels: bool = True  # some labels are truer than others, whoever says them
     together: bool = True  # n voters count for less than n
-    merged: bool = True  # merged boxes on which services agree
     subsets: bool = True  # learn from fewer voters than there are, too
 
 
@@ -80,7 +79,7 @@ def examples(
             share=1 / len(chosen),
         )
         for some in chosen
-        for label, said in calibrated.evidence(some, merging.merge(some)).items()
+        for label, said in calibrated.evidence(some).items()
         if label in judged
     ]
 
@@ -91,9 +90,9 @@ def learn(given: Iterable[Example], ideas: Ideas = ALL) -> Voters:
     whole = [one for one in used if one.whole]
     if min(sum(one.true for one in whole), sum(not one.true for one in whole)) < _FEWEST:
         raise ConfigError(f"too little to learn from: fewer than {_FEWEST} labels that are true, or false")
-    names = sorted({name for one in used for name in one.said} - (set() if ideas.merged else {MERGED}))
+    names = sorted({name for one in used for name in one.said})
     voters = {name: _counted(name, whole) for name in names}
-    if all(voter.count < _HEARD for name, voter in voters.items() if name != MERGED):
+    if all(voter.count < _HEARD for voter in voters.values()):
         raise ConfigError(f"too little to learn from: no voter named {_HEARD} labels")
     labels = sorted({one.label for one in used})
     table = _table(used, voters, labels)
@@ -128,14 +127,13 @@ def _counted(name: str, whole: Sequence[Example]) -> Voter:
         most=round(min(max(most, 1 - _SUREST), _SUREST), _PLACES),
         count=len(own),
         right=round(sum(one.true for one in own) / max(1, len(own)), _PLACES),
-        labels=frozenset() if name == MERGED else frozenset(one.label for one in own),
+        labels=frozenset(one.label for one in own),
     )
 
 
 def _table(used: Sequence[Example], voters: Mapping[str, Voter], labels: Sequence[str]) -> Table:
     said = np.array([[name in one.said for name in voters] for one in used])
     knows = np.array([[_knows(one, name, voter) for name, voter in voters.items()] for one in used])
-    service = np.array([name != MERGED for name in voters])
     number = {label: n for n, label in enumerate(labels)}
     return Table(
         said=said,
@@ -143,11 +141,10 @@ def _table(used: Sequence[Example], voters: Mapping[str, Voter], labels: Sequenc
             [[_logit(one.said.get(name), voter) for name, voter in voters.items()] for one in used]
         ),
         silent=knows & ~said,
-        heard=np.maximum(1, (knows | said)[:, service].sum(1)).astype(float),
+        heard=np.maximum(1, (knows | said).sum(1)).astype(float),
         label=np.array([number[one.label] for one in used]),
         true=np.array([one.true for one in used], float),
         share=np.array([one.share for one in used]),
-        service=service,
     )
 
 
@@ -173,7 +170,7 @@ def _told(found: Fit, voters: Mapping[str, Voter], labels: Sequence[str]) -> Vot
     return Voters(
         prior=round(found.prior, _PLACES),
         together=round(found.together, _PLACES),
-        average=_average([voter for name, voter in heard.items() if name != MERGED]),
+        average=_average(list(heard.values())),
         known=heard,
         labels={label: round(float(one), _PLACES) for label, one in zip(labels, found.labels, strict=False)},
     )

@@ -34,7 +34,7 @@ format and, for each detector, NAME.json in COCO's results format; each may be g
 
   windmill eval boxes --data coco-boxes
   windmill eval boxes --data coco-boxes --set mine=yolo-v3,ssd-resnet50-fpn --against wbf
-  windmill eval boxes --data coco-boxes --document docs/quality.md
+  windmill eval boxes --data coco-boxes --ablate --document docs/quality.md
   windmill eval boxes --data coco-boxes --limit 200 --json
 
 Without --set: the sets A to D of docs/quality.md of which all detectors are there, and all detectors
@@ -45,6 +45,7 @@ Interrupted, it shows the sets that are complete. docs/quality.md says how to re
 Exit status: 0 compared, 2 wrong arguments or data, 130 interrupted."""
 
 _NOBODY = "none"
+_SECTION = "boxes"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help=f"the other methods: some of {', '.join(rivals.METHODS)}, or {_NOBODY} (default: nms,nmw,wbf)",
     )
+    parser.add_argument(
+        "--ablate", action="store_true", help="also Windmill's rule without one idea after another"
+    )
     parser.add_argument("--folds", type=count_of, default=5, metavar="N", help="parts to cross-validate (5)")
     parser.add_argument(
         "--resamples", type=count_of, default=100, metavar="N", help="draws of images for ± (default: 100)"
@@ -77,6 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001 -- every command's form
+    if args.document:
+        document.check(args.document, _SECTION)
     plan = _plan(args)
     done: list[Report] = []
     try:
@@ -88,7 +94,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001 --
     if args.document:
         packages = ["pycocotools", *(["ensemble-boxes"] if plan.rivals else []), "numpy"]
         text = document.section(_command(args), packages, tables.sheets(done))
-        document.write(args.document, "boxes", text)
+        document.write(args.document, _SECTION, text)
     return 0
 
 
@@ -102,7 +108,7 @@ def _plan(args: argparse.Namespace) -> Plan:
         source=source,
         sets=_sets(args.set, names) if args.set else report.default_sets(names),
         rivals=_rivals(args.against),
-        rules=rule.RULES,
+        rules={**rule.RULES, **(rule.ABLATED if args.ablate else {})},
         folds=args.folds,
         resamples=args.resamples,
     )
@@ -138,6 +144,7 @@ def _command(args: argparse.Namespace) -> str:
     for one in args.set:
         words += ["--set", one]
     words += ["--against", args.against, "--folds", str(args.folds), "--resamples", str(args.resamples)]
+    words += ["--ablate"] if args.ablate else []
     return shlex.join(words + (["--limit", str(args.limit)] if args.limit else []))
 
 

@@ -56,13 +56,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     if args.folds < 2 or args.resamples < 2:
         raise ConfigError("--folds and --resamples: expected 2 or more")
+    section = f"votes {args.data.resolve().name}"
+    if args.document:
+        document.check(args.document, section)
     (given,) = gathered([args.data], args, settings)
+    given.check()
     with meter("comparing", "steps", report.steps(args.folds)) as told:
         found = report.made(given, args.folds, args.resamples, _counting(told.update))
     (_tell_json if args.json else _tell)(found)
     if args.document:
         text = document.section(_command(args), ["numpy"], tables.sheets(found))
-        document.write(args.document, f"votes {given.name}", text)
+        document.write(args.document, section, text)
     return 0
 
 

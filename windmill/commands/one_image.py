@@ -8,9 +8,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from windmill import wiring
 from windmill.children import Children
 from windmill.embedded import existing
 from windmill.errors import ConfigError
+from windmill.explaining import Case, Inquiry
 from windmill.ports import Histories
 from windmill.settings import Settings
 
@@ -38,6 +40,11 @@ def database(args: argparse.Namespace, settings: Settings) -> Iterator[Settings]
 def image_id(name: str, histories: Histories) -> int:
     """The number of the image that is called `name`. Raises `ConfigError`."""
     return _only(name, histories.find(name) or histories.find(str(Path(name).absolute())))
+
+
+def inquiry(case: Case, settings: Settings) -> Inquiry:
+    """Asks why, by the calibration of the settings. Raises `ConfigError`."""
+    return Inquiry(case=case, services=wiring.services(settings), detectors=wiring.detectors(settings))
 
 
 def further(args: argparse.Namespace, number: int, count: int, draws: str) -> str:

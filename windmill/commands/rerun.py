@@ -11,7 +11,7 @@ from datetime import timedelta
 from windmill import wiring
 from windmill.catalog import BOX_WORKERS, MERGER, SCORER, STAGES, VOTER, Catalog
 from windmill.commands.produce import check_group, count_of, interruptible, send
-from windmill.core import merging, routing
+from windmill.core import routing
 from windmill.errors import ConfigError
 from windmill.model import BoxesAgain, ImagesAgain, Selection, StagesAgain, Which
 from windmill.ports import Ledger
@@ -81,8 +81,9 @@ def _selection(
     if name == SCORER:
         raise ConfigError(f"{SCORER} follows from captions: rerun the captioner")
     if name in (MERGER, VOTER):
-        rule = merging.IDENTITY if name == MERGER else wiring.consensus_rule(settings).identity
-        return StagesAgain(services=(name,), which=which, rule=rule, group=args.group)
+        return StagesAgain(
+            services=(name,), which=which, rule=wiring.stage_rule(name, settings), group=args.group
+        )
     kept_as = BOX_WORKERS.get(name, name)
     version = _current(args, catalog, settings, ledger, kept_as) if which is Which.STALE else ""
     if name in BOX_WORKERS:

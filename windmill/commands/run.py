@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from windmill import lineup, pictures, report, wiring
-from windmill.catalog import facts
+from windmill.catalog import MERGER, VOTER, facts
 from windmill.children import Children
 from windmill.commands.ingest import read
 from windmill.commands.produce import send
@@ -29,7 +29,7 @@ from windmill.embedded import data_home, embedded
 from windmill.errors import ConfigError, ImageError
 from windmill.findings import Findings
 from windmill.ingesting import candidates, ingest
-from windmill.model import Missing
+from windmill.model import Missing, StagesAgain, Which
 from windmill.plain import line
 from windmill.ports import FindingsReader
 from windmill.postgres.findings import PostgresFindings
@@ -146,6 +146,11 @@ class Place:
         with wiring.ledger(self.settings) as ledger:
             total = ledger.count_images(wanted)
             send(wanted, ledger, self.settings, pace, threading.Event(), total)
+            for stage in (MERGER, VOTER):  # what another rule or another calibration made
+                rule = wiring.stage_rule(stage, self.settings)
+                stale = StagesAgain(services=(stage,), which=Which.STALE, rule=rule, group=group)
+                if count := sum(ledger.count(stale).values()):
+                    send(stale, ledger, self.settings, pace, threading.Event(), count)
         if reader.progress().open_jobs == 0:
             self.console.print("All photos are done already: nothing was done twice.")
             names = self._serve([lineup.SEARCHER]) if searching else ()

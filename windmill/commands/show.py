@@ -31,7 +31,7 @@ number 1, and the numbers are those of `windmill why IMAGE --box N`. Circles are
 its path, its address, or its file name.
 
   windmill show DSC_0815.jpg                     writes ./DSC_0815-boxes.jpg, and says so
-  windmill show 17 --box 2                       box 2 from near, with each detector's own box and weight
+  windmill show 17 --box 2                       box 2 from near, and each detector's own box
   windmill show 17 --service nanodet             what one detector said, before merging
   windmill show 17 --out /tmp/seen.png --open    and opens it in the desktop's viewer
   windmill show chelsea.png --data demo          from the database that `windmill demo` left
@@ -54,11 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     with one_image.database(args, settings) as own, wiring.histories(own) as histories:
-        services = wiring.services(own)
         case = histories.case(one_image.image_id(args.image, histories))
         target = _target(args, case)
         photo = _photo(case, own)
-        scene = _scene(args, case, services, photo.size)
+        scene = _scene(args, case, own, photo.size)
         _write(pictures.draw(photo, scene), target)
     _tell(args, case, target)
     if args.open and not webbrowser.open(target.absolute().as_uri()):
@@ -94,11 +93,11 @@ def _photo(case: Case, settings: Settings) -> Pictures.Image:
     return photo
 
 
-def _scene(args: argparse.Namespace, case: Case, services: catalog.Catalog, size: tuple[int, int]) -> Scene:
+def _scene(args: argparse.Namespace, case: Case, settings: Settings, size: tuple[int, int]) -> Scene:
     if args.service is not None:
         return scenes.of_detections(args.service, _reply(args.service, case).detections)
     if args.box is not None:
-        return scenes.of_account(explaining.account(case, args.box, services), size)
+        return scenes.of_account(one_image.inquiry(case, settings).account(args.box), size)
     return scenes.of_boxes(explaining.boxes(case.snapshot), _faces(case))
 
 

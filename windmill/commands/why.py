@@ -30,7 +30,7 @@ What happened to one image: for each service and each stage, what came of it, wh
 it waits for; and why its boxes stand. IMAGE is its number, its path, its address, or its file name.
 
   windmill why 17                       the story, and the boxes with their numbers
-  windmill why DSC_0815.jpg --box 2     who saw box 2, how sure, how near, and how that makes its score
+  windmill why DSC_0815.jpg --box 2     who saw box 2, how near, how likely each is right, and its score
   windmill why 17 --near 320,200        all that any detector saw at a point, boxes that fell short included
   windmill why chelsea.png --box 1 --data demo
   windmill why /photos/2024/DSC_0815.jpg --json
@@ -57,16 +57,14 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if args.box is not None and args.near is not None:
         raise ConfigError("--box N or --near X,Y, not both")
     with one_image.database(args, settings) as own, wiring.histories(own) as histories:
-        catalog = wiring.services(own)
         case = histories.case(one_image.image_id(args.image, histories))
         if args.box is not None:
-            _explain([explaining.account(case, args.box, catalog)], case, args)
+            _explain([one_image.inquiry(case, own).account(args.box)], case, args)
             return 0
         if args.near is not None:
-            x, y = args.near
-            _explain(explaining.near(case, x, y, catalog), case, args)
+            _explain(one_image.inquiry(case, own).near(*args.near), case, args)
             return 0
-        return _tell(case, catalog, own, args)
+        return _tell(case, wiring.services(own), own, args)
 
 
 def _point(text: str) -> tuple[float, float]:

@@ -21,7 +21,6 @@ from windmill.model import Consensus, MergedBox, ServiceReply, StoredReply, Vote
 
 NAME = "calibrated"
 VERSION = 1
-MERGED = "merged_boxes"  # a voter, too: by the score of the boxes that two services or more agree on
 ANY_LABEL, THIS_LABEL = "any label", "this label"  # no service's name has a blank
 STANDS = 0.5  # probability from which a label stands
 
@@ -44,7 +43,7 @@ def vote(
     `algorithm` is the `identity` of `voters`, which is the same for many images.
     """
     looked = known(replies)
-    said = evidence(replies, boxes)
+    said = evidence(replies)
     judged = [_judged(one, weights(one.emoji, said[one.emoji], looked, voters))
               for one in voting.tallied(replies, boxes)]  # fmt: skip
     standing = [one for one in judged if (one.probability or 0) >= STANDS]
@@ -52,10 +51,10 @@ def vote(
     return voting.concluded(replies, ranking, algorithm)
 
 
-def evidence(replies: Iterable[StoredReply], boxes: Iterable[MergedBox]) -> Mapping[str, Said]:
+def evidence(replies: Iterable[StoredReply]) -> Mapping[str, Said]:
     """Each label that a service names, with the highest confidence of each voter that does."""
     said: dict[str, dict[str, float]] = {}
-    for symbol, voter, confidence in _words(replies, boxes):
+    for symbol, voter, confidence in _words(replies):
         by_voter = said.setdefault(symbol, {})
         by_voter[voter] = max(confidence, by_voter.get(voter, 0.0))
     return said
@@ -78,8 +77,7 @@ def weights(label: str, said: Said, looked: Known, voters: Voters) -> Mapping[st
         if name in said or label in own or label in _voter(name, voters).labels
     }
     factor = max(1, len(heard)) ** -voters.together
-    speaking = heard | (said.keys() & voters.known.keys() & {MERGED})
-    own = {name: factor * worth(_voter(name, voters), said.get(name)) for name in sorted(speaking)}
+    own = {name: factor * worth(_voter(name, voters), said.get(name)) for name in sorted(heard)}
     return {ANY_LABEL: voters.prior, THIS_LABEL: voters.labels.get(label, 0.0)} | own
 
 
@@ -121,15 +119,12 @@ def _labels(classes: frozenset[str]) -> frozenset[str]:
     ) - {""}
 
 
-def _words(replies: Iterable[StoredReply], boxes: Iterable[MergedBox]) -> Iterator[tuple[str, str, float]]:
+def _words(replies: Iterable[StoredReply]) -> Iterator[tuple[str, str, float]]:
     """Label, voter, and confidence of everything that was said."""
     for stored in replies:
         for symbol, confidence in _said(stored.reply):
             if label := emoji.normalise(symbol):
                 yield label, stored.reply.service, confidence
-    for box in boxes:
-        if box.detection_count > 1 and box.emoji:
-            yield box.emoji, MERGED, box.score
 
 
 def _said(reply: ServiceReply) -> Iterator[tuple[str, float]]:

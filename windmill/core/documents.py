@@ -6,13 +6,12 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from windmill.core import merging
 from windmill.errors import BadReply
-from windmill.model import Box, Consensus, Detection, MergedBox, SourcedDetection, Special, Vote
+from windmill.model import Box, Consensus, Detection, MergedBox, MergeRule, SourcedDetection, Special, Vote
 from windmill.plain import line
 
 
-def merged_box(box: MergedBox) -> str:
+def merged_box(box: MergedBox, rule: MergeRule) -> str:
     """`merged_boxes.merged_data` for one box."""
     return _dump(
         {
@@ -21,13 +20,14 @@ def merged_box(box: MergedBox) -> str:
             "label": box.label,
             "labels": box.labels,
             "bbox": asdict(box.box),
+            "crop": asdict(box.crop),
             "score": box.score,
             "detection_count": box.detection_count,
             "avg_confidence": box.avg_confidence,
             "contributing_services": box.contributing_services,
             "source_result_ids": box.source_result_ids,
             "detections": [_sourced(source) for source in box.detections],
-            "rule": {"name": merging.RULE, "version": merging.VERSION},
+            "rule": asdict(rule),
         }
     )
 
@@ -36,10 +36,12 @@ def read_merged_box(key: str, data: Any) -> MergedBox:
     """The box that `merged_box` wrote, from decoded JSON."""
     return MergedBox(
         key=key,
+        class_name=data["class"],
         emoji=data["emoji"],
         label=data["label"],
         labels=tuple(data["labels"]),
         box=Box(**data["bbox"]),
+        crop=Box(**data["crop"]),
         score=data["score"],
         avg_confidence=data["avg_confidence"],
         detections=tuple(_read_sourced(source) for source in data["detections"]),

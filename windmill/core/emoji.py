@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 PERSON = "🧑"
 PERSON_LIKE = frozenset("🧑👩👨🧒👧👦👶🧓👵👴")
 
@@ -10,6 +12,7 @@ _VARIATION_SELECTORS = {0xFE0E: None, 0xFE0F: None}
 _SKIN_TONES = dict.fromkeys(range(0x1F3FB, 0x1F400))
 
 
+@lru_cache(maxsize=10_000)  # what services send has no end
 def normalise(emoji: str) -> str:
     """The emoji that stands for the class of `emoji`; "" stays "".
 

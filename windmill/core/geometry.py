@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from windmill.model import Box
 
@@ -19,30 +18,6 @@ def iou(a: Box, b: Box) -> float:
     intersection = width * height
     union = a.width * a.height + b.width * b.height - intersection
     return min(1.0, intersection / union) if union > 0 else 0.0  # 0: areas too small for a float
-
-
-def weighted_mean(boxes: Sequence[Box], weights: Sequence[float]) -> Box:
-    """The box whose corners are the weighted means of the corners; equal weights if all are 0."""
-    total = math.fsum(weights)
-    shares = [w / total for w in weights] if total > 0 else [1 / len(boxes)] * len(boxes)
-
-    def mean(values: Sequence[float]) -> float:
-        return math.fsum(share * value for share, value in zip(shares, values, strict=True))
-
-    left, top = mean([b.x for b in boxes]), mean([b.y for b in boxes])
-    right, bottom = mean([b.x + b.width for b in boxes]), mean([b.y + b.height for b in boxes])
-    return Box(x=left, y=top, width=right - left, height=bottom - top)
-
-
-def rounded(box: Box, digits: int = 1) -> Box:
-    """`box` on a grid of 10**-digits pixels, never thinner than one step of it."""
-    step = 10.0**-digits
-    return Box(
-        x=round(box.x, digits),
-        y=round(box.y, digits),
-        width=max(step, round(box.width, digits)),
-        height=max(step, round(box.height, digits)),
-    )
 
 
 def pixel_bounds(box: Box) -> tuple[int, int, int, int]:

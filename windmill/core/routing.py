@@ -43,7 +43,7 @@ def _crops(merger: Service, before: Snapshot, boxes: Iterable[MergedBox]) -> Ite
         workers = tuple(name for name in merger.triggers if _wants(name, box, before))
         if workers:
             yield Dispatch(
-                job=Job(image=before.image, box=BoxRef(key=box.key, box=box.box)), services=workers
+                job=Job(image=before.image, box=BoxRef(key=box.key, box=box.crop)), services=workers
             )
 
 

@@ -48,9 +48,16 @@ def vote(replies: Sequence[StoredReply], boxes: Sequence[MergedBox]) -> Consensu
 def tallied(replies: Sequence[StoredReply], boxes: Sequence[MergedBox]) -> Sequence[Vote]:
     """Every emoji that a service named, with its votes and the evidence for it; not ranked, not curated."""
     strongest_first = sorted(boxes, key=lambda box: (-box.score, box.key))
-    agreed = [box for box in strongest_first if box.detection_count > 1 and box.emoji]
+    agreed = [(box, _symbols(box)) for box in strongest_first if box.detection_count > 1]
     ballots = _by_emoji(ballot for reply in _spoken(replies) for ballot in _ballots(reply))
-    return [_vote(own, [b for b in agreed if b.emoji == symbol]) for symbol, own in ballots.items()]
+    return [
+        _vote(own, [box for box, symbols in agreed if symbol in symbols]) for symbol, own in ballots.items()
+    ]
+
+
+def _symbols(box: MergedBox) -> frozenset[str]:
+    """All that its detections call it: a taxi 🚕 is evidence for 🚗 where another detector says car."""
+    return frozenset(emoji.normalise(source.detection.emoji) for source in box.detections)
 
 
 def concluded(replies: Sequence[StoredReply], ranking: Sequence[Vote], algorithm: str) -> Consensus:

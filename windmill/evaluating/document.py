@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from collections.abc import Sequence
@@ -39,17 +40,52 @@ def write(path: Path, name: str, text: str) -> None:
 
     The document is replaced at once: whoever reads it meanwhile sees the old one. Raises `ConfigError`.
     """
-    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    begin, end = _marks(name)
     block = f"{begin}\n\n{text}\n\n{end}"
+    old = _marked(path, name)
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    new = pattern.sub(lambda _: block, old, count=1) if begin in old else f"{old}\n{block}\n".lstrip()
     try:
-        old = path.read_text("utf-8") if path.exists() else ""
-        if (begin in old) != (end in old):
-            raise ConfigError(f"{path}: one of {begin} and {end} is missing")
-        pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-        new = pattern.sub(lambda _: block, old, count=1) if begin in old else f"{old}\n{block}\n".lstrip()
         _replace(path, new)
     except OSError as exc:
-        raise ConfigError(f"{path}: cannot be written: {exc}") from exc
+        raise ConfigError(f"{path}: cannot be written: {exc.strerror}") from exc
+
+
+def check(path: Path, name: str) -> None:
+    """Whether `write` will be able to: asked before an hour of work. Raises `ConfigError`."""
+    check_folder(path)
+    _marked(path, name)
+
+
+def check_folder(path: Path) -> None:
+    """Whether a file can be put there. Raises `ConfigError`."""
+    folder = path.resolve().parent
+    if path.is_dir():
+        raise ConfigError(f"{path}: cannot be written: it is a folder")
+    if not folder.is_dir():
+        raise ConfigError(f"{path}: cannot be written: there is no folder {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"{path}: cannot be written: nothing may be put into {folder}")
+
+
+def _marks(name: str) -> tuple[str, str]:
+    return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+
+
+def _marked(path: Path, name: str) -> str:
+    """The document as it is, with both marks in order or none."""
+    begin, end = _marks(name)
+    try:
+        old = path.read_text("utf-8") if path.exists() else ""
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
+    except ValueError as exc:
+        raise ConfigError(f"{path}: cannot be read: {exc}") from exc
+    if (begin in old) != (end in old):
+        raise ConfigError(f"{path}: one of {begin} and {end} is missing")
+    if old.find(begin) > old.find(end):
+        raise ConfigError(f"{path}: {end} stands before {begin}")
+    return old
 
 
 def _replace(path: Path, text: str) -> None:

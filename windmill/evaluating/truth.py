@@ -66,7 +66,7 @@ def _known(folder: Path, where: str, entry: Any) -> Known:
         path = folder / entry["file_name"]
         objects = tuple(_objects(entry["objects"]))
         captions = tuple(str(one) for one in entry.get("captions", ()))
-    except (AttributeError, KeyError, TypeError, ValueError) as exc:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as exc:
         raise ConfigError(f"{where}: expected file_name and objects (label, bbox): {exc!r}") from exc
     if not path.is_file():
         raise ConfigError(f"{where}: {path} is not there")

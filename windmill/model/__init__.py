@@ -1,6 +1,6 @@
 """The values that move through Windmill: frozen, and without behaviour beyond their own arithmetic."""
 
-from windmill.model.calibration import Voter, Voters
+from windmill.model.calibration import Detector, Detectors, Voter, Voters
 from windmill.model.jobs import (
     Ack,
     Again,
@@ -17,7 +17,7 @@ from windmill.model.jobs import (
     QueueState,
     Settlement,
 )
-from windmill.model.merging import BoxVote, MergedBox, Snapshot, SourcedDetection
+from windmill.model.merging import BoxVote, JudgedBox, MergedBox, MergeRule, Snapshot, SourcedDetection
 from windmill.model.monitoring import Health, Heartbeat, Sighting
 from windmill.model.replies import Detection, Mention, ServiceReply, StoredReply
 from windmill.model.rows import (
@@ -72,6 +72,8 @@ __all__ = [
     "Decision",
     "Delivery",
     "Detection",
+    "Detector",
+    "Detectors",
     "Dispatch",
     "DispatchRow",
     "Evidence",
@@ -81,11 +83,13 @@ __all__ = [
     "Image",
     "ImagesAgain",
     "Job",
+    "JudgedBox",
     "LostCaptions",
     "LostCrops",
     "LostDispatches",
     "LostStage",
     "Mention",
+    "MergeRule",
     "MergedBox",
     "MergedBoxesRow",
     "Missing",

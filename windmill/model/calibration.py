@@ -1,4 +1,7 @@
-"""How right voters have been: what the calibrated consensus weighs their words by (docs/voting.md)."""
+"""How right detectors and voters have been, by which boxes are merged and words weighed.
+
+docs/merging.md and docs/voting.md say how.
+"""
 
 from __future__ import annotations
 
@@ -39,3 +42,35 @@ class Voters:
     average: Voter
     known: Mapping[str, Voter]
     labels: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detector:
+    """What one detector's boxes are worth; c is the confidence of a box.
+
+    It is right by itself with log-odds of `right` + `slope` · logit(c); its corners count with the weight
+    exp(`place` + `place_slope` · logit(c)); that it saw nothing adds `silent` to a box's log-odds.
+    `count` is how many of its boxes were learned from.
+    """
+
+    right: float
+    slope: float
+    place: float
+    place_slope: float
+    silent: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detectors:
+    """What is known of all detectors together.
+
+    A box's log-odds begin with `bias`; those that one of its detections is right count `agreement` times, the
+    squared IoU with a surer box `overlap` times. `average` stands for a detector that nobody calibrated.
+    """
+
+    bias: float
+    agreement: float
+    overlap: float
+    average: Detector
+    known: Mapping[str, Detector]

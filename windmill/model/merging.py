@@ -20,41 +20,42 @@ class SourcedDetection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoxVote:
-    """What one service, which looked and knows the class, says of a merged box.
+    """What one service, which saw a merged box or knows its class, says of it.
 
-    `detection` is None where it saw nothing. `weight` is its part in the score; `share`, in [0, 1], its part
-    in the corners; `iou` that of its own box with the merged one.
+    Who saw it: `chance`, in [0, 1], that it is right, by itself; `iou` of its box and the surest one;
+    `counts`, the chance that is left of the two; `share`, in [0, 1], of its box in the merged one's corners.
+    Who did not (`detection` is None): `silence`, what that takes from the log-odds.
     """
 
     service: str
-    weight: float
-    detection: Detection | None
-    share: float
-    iou: float
+    detection: Detection | None = None
+    chance: float = 0.0
+    iou: float = 0.0
+    counts: float = 0.0
+    share: float = 0.0
+    silence: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MergedBox:
     """What the detectors agreed on at one place.
 
-    `key` names the box within its image and changes exactly when its crop or its class does, so that a
-    box which a new reply leaves alone keeps its row and everything that hangs on it.
-    `score` is in [0, 1] and comparable whatever the number of services that reported.
+    `crop` is the box of its surest detection, which is what box workers look at. `key` names the box within
+    its image by its class and its crop: a box that a new reply leaves alone, or only refines, keeps its row
+    and everything that hangs on it.
+    `score`, in [0, 1], is the probability that it shows an object of its class, whoever has reported.
     """
 
     key: str
+    class_name: str
     emoji: str
     label: str
     labels: tuple[str, ...]
     box: Box
+    crop: Box
     score: float
     avg_confidence: float
     detections: tuple[SourcedDetection, ...]
-
-    @property
-    def class_name(self) -> str:
-        """The class of all its detections."""
-        return self.detections[0].detection.class_name
 
     @property
     def contributing_services(self) -> tuple[str, ...]:
@@ -68,6 +69,33 @@ class MergedBox:
     @property
     def source_result_ids(self) -> tuple[int, ...]:
         return tuple(sorted({source.result_id for source in self.detections}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedBox:
+    """A merged box, whether it stands or not, and why.
+
+    `right` is the chance that one of its detections is right; `rival` the largest IoU with a surer box of its
+    class, 0 without one; it stands from a score of `threshold`.
+    """
+
+    box: MergedBox
+    threshold: float
+    right: float
+    rival: float
+    votes: tuple[BoxVote, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeRule:
+    """What boxes were merged by; `calibration` tells apart what was learned about detectors."""
+
+    name: str
+    version: int
+    calibration: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version} {self.calibration}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from windmill.model.jobs import Decision, Delivery, Dispatch, Job
-from windmill.model.merging import MergedBox
+from windmill.model.merging import MergedBox, MergeRule
 from windmill.model.voting import Consensus
 
 
@@ -75,6 +75,7 @@ class MergedBoxesRow:
 
     image_id: int
     boxes: tuple[MergedBox, ...]
+    rule: MergeRule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

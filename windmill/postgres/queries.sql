@@ -64,11 +64,12 @@ WHERE m.image_id = kept.image_id AND NOT m.box_key = ANY (kept.box_keys)
 RETURNING m.image_id;
 
 -- name: save_boxes
+-- A box that is only refined stays as old as it is: what it waits for may be lost (LostCrops).
 INSERT INTO merged_boxes AS m (image_id, box_key, source_result_ids, merged_data, worker_id)
 VALUES %s
 ON CONFLICT (image_id, box_key) DO UPDATE
 SET source_result_ids = excluded.source_result_ids, merged_data = excluded.merged_data,
-    worker_id = excluded.worker_id, created = now()
+    worker_id = excluded.worker_id
 WHERE m.merged_data <> excluded.merged_data
 RETURNING m.image_id;
 

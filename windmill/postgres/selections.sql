@@ -60,7 +60,7 @@ LIMIT %(limit)s;
 
 -- name: BoxesAgain
 SELECT m.merged_id AS key, i.image_id, i.image_path, i.image_url, '' AS version, m.box_key,
-       m.merged_data -> 'bbox' AS bbox, NULL AS captioner, NULL AS caption, %(services)s::text[] AS services
+       m.merged_data -> 'crop' AS bbox, NULL AS captioner, NULL AS caption, %(services)s::text[] AS services
 FROM merged_boxes m
 JOIN images i USING (image_id)
 LEFT JOIN postprocessing p ON p.merged_box_id = m.merged_id AND p.service = %(kept_as)s
@@ -117,7 +117,7 @@ LIMIT %(limit)s;
 
 -- name: LostCrops
 SELECT m.merged_id AS key, i.image_id, i.image_path, i.image_url, '' AS version, m.box_key,
-       m.merged_data -> 'bbox' AS bbox, NULL AS captioner, NULL AS caption, %(services)s::text[] AS services
+       m.merged_data -> 'crop' AS bbox, NULL AS captioner, NULL AS caption, %(services)s::text[] AS services
 FROM merged_boxes m
 JOIN images i USING (image_id)
 WHERE m.merged_id > %(after)s AND m.created < %(before)s

@@ -152,7 +152,13 @@ class PostgresStore:
         kept = [(row.image_id, [box.key for box in row.boxes]) for row in rows]
         deleted = _many(cursor, "delete_other_boxes", kept, "(%s::bigint, %s::text[])", fetch=True)
         boxes = [
-            (row.image_id, box.key, list(box.source_result_ids), documents.merged_box(box), self._worker)
+            (
+                row.image_id,
+                box.key,
+                list(box.source_result_ids),
+                documents.merged_box(box, row.rule),
+                self._worker,
+            )
             for row in rows
             for box in row.boxes
         ]

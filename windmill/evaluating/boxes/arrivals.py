@@ -37,14 +37,16 @@ def prefixes(sequence: Sequence[Order]) -> list[frozenset[str]]:
 class Kept:
     """Stored boxes before a reply and after it, counted over images and orders.
 
-    `before`: how many there were; `kept`: of these still there under the same key; `crops`: of these whose
-    pixels and class are still wanted; `fresh`: boxes after it that must be cropped anew. Of the boxes that
-    the reply says nothing about (`silent`), `outvoted` are gone, and `moved` have another key.
+    `before`: how many there were; `kept`: of these still there under the same key; `still`: of these at the
+    very same place; `crops`: whose pixels and class are still wanted; `fresh`: boxes after it that must be
+    cropped anew. Of the boxes that the reply says nothing about (`silent`), `outvoted` are gone, and `moved`
+    have another key or place.
     """
 
     moments: int = 0
     before: int = 0
     kept: int = 0
+    still: int = 0
     crops: int = 0
     fresh: int = 0
     silent: int = 0
@@ -70,25 +72,27 @@ def kept(
 
 def compared(before: Sequence[MergedBox], after: Sequence[MergedBox], reply: ServiceReply) -> Kept:
     """What one reply did to the boxes of one image."""
-    keys, crops = {one.key for one in after}, {_crop(one) for one in after}
+    places, crops = {one.key: one.box for one in after}, {_crop(one) for one in after}
     old = {_crop(one) for one in before}
     silent = [one for one in before if not _about(reply, one)]
-    lost = [one for one in silent if one.key not in keys]
-    moved = sum(any(_succeeds(later, one) for later in after) for one in lost)
+    lost = [one for one in silent if one.key not in places]
+    renamed = sum(any(_succeeds(later, one) for later in after) for one in lost)
+    shifted = sum(one.key in places and places[one.key] != one.box for one in silent)
     return Kept(
         moments=1,
         before=len(before),
-        kept=sum(one.key in keys for one in before),
+        kept=sum(one.key in places for one in before),
+        still=sum(places.get(one.key) == one.box for one in before),
         crops=sum(_crop(one) in crops for one in before),
         fresh=sum(_crop(one) not in old for one in after),
         silent=len(silent),
-        outvoted=len(lost) - moved,
-        moved=moved,
+        outvoted=len(lost) - renamed,
+        moved=renamed + shifted,
     )
 
 
 def _crop(merged: MergedBox) -> tuple[str, float, float, float, float]:
-    box = merged.box
+    box = merged.crop
     return merged.class_name, box.x, box.y, box.width, box.height
 
 

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from windmill.calibrating.found import Flags, Found, Line, Marked, columns
 from windmill.errors import ConfigError
-from windmill.evaluating.boxes.found import Flags, Found, Line, columns
+from windmill.plain import line
 
 TRUTH = "ground_truth"
 _ENDINGS = (".json", ".json.gz")
@@ -54,6 +55,10 @@ class Folder:
     crowd: Flags
     detectors: Mapping[str, Found]
     knows: Mapping[str, frozenset[str]]
+
+    @property
+    def marked(self) -> Marked:
+        return Marked(len(self.pictures), len(self.categories), self.truth, self.crowd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,7 @@ def load(path: Path, limit: int | None = None) -> Folder:
         if name != TRUTH
     }
     detectors = {name: _first(one, len(kept)) for name, one in lines.items()}
-    knows = {name: frozenset(categories[line[1]].name for line in one) for name, one in lines.items()}
+    knows = {name: frozenset(categories[box[1]].name for box in one) for name, one in lines.items()}
     inside = truth.image < len(kept)
     return Folder(path.resolve().name, kept, categories, truth.where(inside), crowd[inside], detectors, knows)
 
@@ -126,7 +131,7 @@ def _truth(file: Path, told: Any) -> tuple[tuple[Picture, ...], tuple[Category, 
         pictures = sorted((_picture(one) for one in images), key=lambda one: one.id)
         categories = [Category(int(one["id"]), str(one["name"])) for one in classes]
         crowd = np.array([bool(one.get("iscrowd", 0)) for one in entries], dtype=np.bool_)
-    except (AttributeError, KeyError, TypeError, ValueError) as exc:
+    except (OverflowError, AttributeError, KeyError, TypeError, ValueError) as exc:
         raise ConfigError(f"{file}: expected COCO's instances format: {exc!r}") from exc
     _once(file, "image", [one.id for one in pictures])
     _once(file, "category", [one.id for one in categories])
@@ -161,7 +166,7 @@ def _lines(
         raise ConfigError(f"{file}: expected a list of boxes in COCO's format")
     try:
         return [_line(one, places, numbers, scored) for one in entries]
-    except (KeyError, TypeError, ValueError):
+    except (OverflowError, KeyError, TypeError, ValueError):
         return [_named(file, n, one, places, numbers, scored) for n, one in enumerate(entries)]
 
 
@@ -172,9 +177,11 @@ def _named(
     try:
         return _line(entry, places, numbers, scored)
     except KeyError as exc:
-        raise ConfigError(f"{file}: entry {n}: {exc.args[0]!r} is missing or unknown: {entry}") from exc
-    except (TypeError, ValueError) as exc:
-        raise ConfigError(f"{file}: entry {n}: {exc}: {entry}") from exc
+        raise ConfigError(
+            f"{file}: entry {n}: {line(repr(exc.args[0]), 80)} is missing or unknown: {line(entry, 200)}"
+        ) from exc
+    except (OverflowError, TypeError, ValueError) as exc:
+        raise ConfigError(f"{file}: entry {n}: {exc}: {line(entry, 200)}") from exc
 
 
 def _line(entry: Any, places: Mapping[int, int], numbers: Mapping[int, int], scored: bool) -> Line:

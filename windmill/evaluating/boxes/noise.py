@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from windmill.calibrating.judge import Judge
 from windmill.evaluating.boxes.crossing import Both
 from windmill.evaluating.boxes.folder import Source
-from windmill.evaluating.boxes.judge import Judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Versus:
 
     def run(self) -> Differences:
         folder = self.source.folder
-        judge, images = Judge(folder), len(folder.pictures)
+        judge, images = Judge(folder.marked), len(folder.pictures)
         candidates = [judge.match(one.candidates) for one in (self.mine, self.theirs)]
         stored = [judge.match(one.stored) for one in (self.mine, self.theirs)]
         draws = np.random.default_rng(0).multinomial(images, np.full(images, 1 / images), self.resamples)

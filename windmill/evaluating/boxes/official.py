@@ -7,10 +7,10 @@ import importlib
 import io
 from typing import Any
 
+from windmill.calibrating.found import Found
+from windmill.calibrating.judge import MOST, Precision
 from windmill.errors import ConfigError
 from windmill.evaluating.boxes.folder import Folder
-from windmill.evaluating.boxes.found import Found
-from windmill.evaluating.boxes.judge import MOST, Precision
 
 
 def precision(folder: Folder, found: Found) -> Precision:

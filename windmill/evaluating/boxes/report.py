@@ -6,15 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from windmill.calibrating.found import Found
+from windmill.calibrating.judge import Judge, Point, Precision
 from windmill.errors import ConfigError
-from windmill.evaluating.boxes import arrivals, official, rivals
+from windmill.evaluating.boxes import arrivals, official, reliability, rivals
 from windmill.evaluating.boxes.arrivals import Order
 from windmill.evaluating.boxes.crew import Crew
-from windmill.evaluating.boxes.crossing import Both, Fold, Outcome, together
+from windmill.evaluating.boxes.crossing import Alone, Both, Fold, Outcome, together
 from windmill.evaluating.boxes.folder import Source
-from windmill.evaluating.boxes.found import Found
-from windmill.evaluating.boxes.judge import Judge, Point, Precision
 from windmill.evaluating.boxes.noise import Differences, Versus
+from windmill.evaluating.boxes.reliability import Bin
 from windmill.evaluating.boxes.rivals import Rival, Thresholds, Trial
 from windmill.evaluating.boxes.rule import Rule
 from windmill.evaluating.boxes.stages import Stage, stages, worst_of_all
@@ -53,7 +54,7 @@ class Plan:
         """Of all sets, for whoever tells how far it is."""
         trials = sum(len(rivals.IOUS) + (len(rivals.SKIPS) if one.skips else 0) for one in self.rivals)
         judged = len(self.rivals) + len(self.rules)
-        compared = sum(1 + bool(self.rivals) + (len(one) > 1) for one in self.sets.values())
+        compared = sum(2 + bool(self.rivals) + (len(one) > 1) for one in self.sets.values())
         names = {name for names in self.sets.values() for name in names}
         return len(self.sets) * (trials + judged + self.folds * len(self.rules)) + compared + len(names)
 
@@ -74,7 +75,8 @@ class Report:
 
     `ahead`: ours less the best single detector (by AP, and by F1); `ahead_of_rival`: less the best rival,
     empty without rivals; `worst_step`: the largest losses when one more detector joined, empty if none does.
-    `unequal`: images whose last boxes hung on which of `orders` the replies came in.
+    `reliability`: what the scores of our candidates say, and what is right of them. `unequal`: images whose
+    last boxes hung on which of `orders` the replies came in.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Report:
     rivals: tuple[Row, ...]
     rules: tuple[Row, ...]
     alone: tuple[float, ...]
+    reliability: tuple[Bin, ...]
     ahead: Differences
     ahead_of_rival: tuple[Differences, ...]
     stages: tuple[Stage, ...]
@@ -104,7 +107,7 @@ def reports(plan: Plan, crew: Crew) -> Iterator[Report]:
     folder = plan.source.folder
     if len(folder.pictures) < plan.folds:
         raise ConfigError(f"{len(folder.pictures)} images are too few to be cross-validated")
-    judge = Judge(folder)
+    judge = Judge(folder.marked)
     names = list(dict.fromkeys(name for names in plan.sets.values() for name in names))
     found = [folder.detectors[name] for name in names]
     precisions = crew.do([Official(plan.source, one) for one in found])
@@ -148,6 +151,7 @@ class _Comparison:
         orders = arrivals.orders(self.members)
         outcomes = self._outcomes(orders)
         ours = next(iter(outcomes.values()))
+        (alone,) = self.crew.do([Alone(self.plan.source, self.members, next(iter(self.plan.rules.values())))])
         rules, fused = self._rules(outcomes), self._rivals(singles)
         steps = stages(self.judge, ours, orders)
         best = sorted(fused, key=lambda one: one.row.precision.ap)[-1:]
@@ -161,7 +165,8 @@ class _Comparison:
             detectors=tuple(singles),
             rivals=tuple(one.row for one in fused),
             rules=tuple(one.row for one in rules),
-            alone=tuple(self._ap(ours.boxes[frozenset([one])].candidates) for one in self.members),
+            alone=tuple(self._ap(alone[one]) for one in self.members),
+            reliability=reliability.bins(self.judge.match(mine.candidates)),
             ahead=ahead,
             ahead_of_rival=tuple(others[: len(best)]),
             stages=steps,

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from windmill.calibrating.found import Floats, Found, joined
 from windmill.errors import ConfigError
 from windmill.evaluating.boxes.folder import Folder, Source
-from windmill.evaluating.boxes.found import Floats, Found, joined
 
 IOUS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75)  # that make two boxes one
 SKIPS = (0.35,)  # scores below which a box is left out, tried at the best IoU

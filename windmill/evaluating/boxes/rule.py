@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Protocol
 
+from windmill.calibrating import boxes
+from windmill.calibrating.boxes import Ideas
+from windmill.calibrating.found import Found
+from windmill.calibrating.table import LabelledImage
 from windmill.core import merging
 from windmill.evaluating.boxes.folder import Source
-from windmill.evaluating.boxes.found import Found
-from windmill.model import Box, Detection, MergedBox, ServiceReply, StoredReply
+from windmill.model import Box, Detection, Detectors, MergedBox, ServiceReply, StoredReply
 
 _THEN = datetime(2000, 1, 1, tzinfo=UTC)  # when replies came is no part of a merge
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledImage:
-    """The replies about an image, and what is on it (each with a confidence of 1)."""
-
-    replies: tuple[StoredReply, ...]
-    truth: tuple[Detection, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +35,30 @@ class Rule(Protocol):
     def merge(self, replies: Sequence[StoredReply], learned: Any) -> Merged: ...
 
 
-class Uncalibrated:
-    """The rule for detectors of which nothing is known."""
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """What a user gets who calibrated these detectors on images of the same kind; `ideas` leaves some out."""
 
-    def learn(self, images: Sequence[LabelledImage]) -> None:
-        """Nothing."""
+    ideas: Ideas = boxes.ALL
 
-    def merge(self, replies: Sequence[StoredReply], learned: None) -> Merged:  # noqa: ARG002 -- a `Rule`
-        boxes = merging.merge(replies)
-        return Merged(boxes, boxes)
+    def learn(self, images: Sequence[LabelledImage]) -> Detectors:
+        return boxes.learn(images, self.ideas)
+
+    def merge(self, replies: Sequence[StoredReply], learned: Detectors) -> Merged:
+        return Merged(merging.candidates(replies, learned), merging.merge(replies, learned))
 
 
-RULES: Mapping[str, Rule] = {"Windmill": Uncalibrated()}  # the first is the one that a user gets
+RULES: Mapping[str, Rule] = {"Windmill": Calibrated()}  # the first is the one that a user gets
+
+# What each idea brings: the same rule without it.
+ABLATED: Mapping[str, Rule] = {
+    "each as the average detector": Calibrated(replace(boxes.ALL, each=False)),
+    "confidences as they are": Calibrated(replace(boxes.ALL, chances=False)),
+    "corners by their plain mean": Calibrated(replace(boxes.ALL, places=False)),
+    "no doubt for overlaps": Calibrated(replace(boxes.ALL, rivals=False)),
+    "silence says nothing": Calibrated(replace(boxes.ALL, silence=False)),
+    "learned from all replies only": Calibrated(replace(boxes.ALL, draws=False)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,7 @@ class Shown:
 
     replies: Mapping[str, Sequence[StoredReply]]
     truth: Sequence[tuple[Detection, ...]]
+    crowds: Sequence[tuple[Detection, ...]]
     categories: Mapping[str, int]  # place of a category, by the class of its detections
 
 
@@ -74,7 +82,8 @@ def shown(source: Source) -> Shown:
         for n, (name, found) in enumerate(sorted(folder.detectors.items()), 1)
     }
     objects = _detections(folder.truth.where(~folder.crowd), names, images)
-    return Shown(replies, objects, {name: n for n, name in enumerate(names)})
+    crowds = _detections(folder.truth.where(folder.crowd), names, images)
+    return Shown(replies, objects, crowds, {name: n for n, name in enumerate(names)})
 
 
 def _detections(found: Found, names: Sequence[str], images: int) -> list[tuple[Detection, ...]]:

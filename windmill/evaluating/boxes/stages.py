@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
+from windmill.calibrating.judge import Judge
 from windmill.evaluating.boxes.arrivals import Kept, Order
 from windmill.evaluating.boxes.crossing import Names, Outcome
-from windmill.evaluating.boxes.judge import Judge
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from statistics import mean
 from typing import Any
 
+from windmill.evaluating.boxes import reliability
 from windmill.evaluating.boxes.noise import Spread
 from windmill.evaluating.boxes.report import Report, Row
 from windmill.evaluating.boxes.stages import Change, Stage, worst_of_all
@@ -20,6 +21,7 @@ _STAGES = (
     "worst ΔAP",
     "worst ΔF1",
     "boxes kept",
+    "in place",
     "crops kept",
     "new crops per image",
     "unmentioned boxes",
@@ -29,8 +31,12 @@ _STAGES = (
 
 
 def sheets(reports: Sequence[Report]) -> list[Sheet]:
-    """The sets beside each other, and two tables for each of them."""
-    return [_overview(reports), *(one for report in reports for one in (_ways(report), _stages(report)))]
+    """The sets beside each other, and three tables for each of them."""
+    return [_overview(reports), *(one for report in reports for one in _of(report))]
+
+
+def _of(report: Report) -> tuple[Sheet, ...]:
+    return _ways(report), _reliability(report), _stages(report)
 
 
 def document(reports: Sequence[Report]) -> list[dict[str, Any]]:
@@ -49,7 +55,7 @@ def _plain(value: Any) -> Any:
 def _overview(reports: Sequence[Report]) -> Sheet:
     gains = [one.ap.difference for report in reports for one in report.ahead_of_rival]
     notes = (
-        (f"Ahead of the best other method by {mean(gains):+.4f} AP in the mean of the sets.",)
+        (f"Windmill's AP less that of the best other method, mean of the sets: {mean(gains):+.4f}.",)
         if gains
         else ()
     )
@@ -96,7 +102,11 @@ def _ways(report: Report) -> Sheet:
         for one, alone in zip(report.detectors, report.alone, strict=True)
     ]
     others = [(*_row(one, f"{one.how}, score {one.point.threshold:.2f}"), "") for one in report.rivals]
-    ours = [(*_row(one, "as stored"), "") for one in report.rules]
+    first, *others_of_ours = report.rules
+    ours = [
+        (*_row(first, "as stored"), ""),
+        *((*_row(replace(one, name=f"– {one.name}"), "as stored"), "") for one in others_of_ours),
+    ]
     return Sheet(f"Set {report.name}", (*_HEAD, "alone, merged: AP"), (*detectors, *others, *ours))
 
 
@@ -110,6 +120,17 @@ def _row(row: Row, how: str) -> tuple[str, ...]:
         row.point.f1,
     )
     return (row.name, *(f"{one:.3f}" for one in figures), how)
+
+
+def _reliability(report: Report) -> Sheet:
+    rows = [(f"{one.count:,}", f"{one.score:.3f}", f"{one.right:.3f}") for one in report.reliability]
+    error = reliability.calibration_error(report.reliability)
+    return Sheet(
+        f"Set {report.name}: what scores say",
+        ("candidates", "mean score", "right at IoU 0.5"),
+        tuple(rows),
+        (f"Expected calibration error: {error:.3f}.",),
+    )
 
 
 def _stages(report: Report) -> Sheet:
@@ -137,6 +158,7 @@ def _stage(stage: Stage) -> tuple[str, ...]:
         *figures,
         *("".join(f"{one.by:+.4f}" for one in worst) for worst in (stage.worst_ap, stage.worst_f1)),
         f"{_share(kept.kept, kept.before)}",
+        f"{_share(kept.still, kept.before)}",
         f"{_share(kept.crops, kept.before)}",
         f"{kept.fresh / kept.moments:.1f}",
         f"{_share(kept.silent, kept.before)}",

@@ -130,18 +130,18 @@ def _voter_row(name: str, voter: Voter, voters: Voters) -> tuple[str, ...]:
         f"{calibrated.probability({'prior': voters.prior, name: calibrated.worth(voter, at)}):.2f}"
         for at in (0.5, 0.9)
     ]
-    if name == calibrated.MERGED:
-        alone = [_NO_ERROR, _NO_ERROR]
     silence = f"divides the odds by {math.exp(-voter.silent):.1f}" if voter.silent else "says nothing"
     return name, f"{voter.count:,}", f"{voter.right:.2f}", *alone, silence
 
 
 def _extremes(voters: Voters) -> Sequence[str]:
+    """The labels furthest from what voters say, either way; none stands on both sides."""
     ranked = sorted(voters.labels.items(), key=lambda pair: pair[1])
-    if not ranked:
+    most = " ".join(label for label, offset in ranked[:-6:-1] if offset > 0)
+    least = " ".join(label for label, offset in ranked[:5] if offset < 0)
+    if not (most or least):
         return ()
-    least, most = (" ".join(label for label, _ in some) for some in (ranked[:5], ranked[:-6:-1]))
-    return (f"Truer than voters say: {most}; less true: {least}.",)
+    return (f"Truer than voters say: {most or 'none'}; less true: {least or 'none'}.",)
 
 
 def _gain(one: Estimate) -> str:

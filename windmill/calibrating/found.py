@@ -1,4 +1,4 @@
-"""Boxes of many images as columns of numbers: what a detector, a merge or the truth says of a folder."""
+"""Boxes of many images as columns of numbers: what a detector, a merge or the truth says of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Flags = NDArray[np.bool_]
 class Found:
     """Boxes with their scores, in an order that breaks ties.
 
-    `image` and `category`: places in the folder's lists; `score` in [0, 1]; `box`: rows of x, y, width and
+    `image` and `category`: numbers from 0; `score` in [0, 1]; `box`: rows of x, y, width and
     height in pixels. All are of one length.
     """
 
@@ -32,6 +32,16 @@ class Found:
     def where(self, chosen: Flags | Ints) -> Found:
         """The boxes chosen by a mask or by their places."""
         return Found(self.image[chosen], self.category[chosen], self.score[chosen], self.box[chosen])
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """What is known to be on images (all scores are 1). `crowd` marks boxes around many objects."""
+
+    images: int
+    categories: int
+    objects: Found
+    crowd: Flags
 
 
 Line = tuple[int, int, float, float, float, float, float]  # image, category, score, x, y, width, height

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from windmill.evaluating.boxes.folder import Folder
-from windmill.evaluating.boxes.found import Flags, Floats, Found, Ints
+from windmill.calibrating.found import Flags, Floats, Found, Ints, Marked
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)  # IoUs from which a box is right
 RECALLS = np.linspace(0, 1, 101)
@@ -21,8 +20,12 @@ MOST = 100  # boxes of a class and image that count
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """Boxes by falling score; `right` and `ignored` have a row for each of `THRESHOLDS`."""
+    """Boxes by falling score; `right` and `ignored` have a row for each of `THRESHOLDS`.
 
+    `place` is where each box stood in what was matched.
+    """
+
+    place: Ints
     image: Ints
     category: Ints
     score: Floats
@@ -50,12 +53,12 @@ class Point:
 
 
 class Judge:
-    """Holds what is found in a folder against what is there."""
+    """Holds what is found on images against what is there."""
 
-    def __init__(self, folder: Folder) -> None:
-        self._images, self._categories = len(folder.pictures), len(folder.categories)
-        order = np.argsort(folder.crowd, kind="stable")  # as in COCOeval: crowds are looked at last
-        self._truth, self._crowd = folder.truth.where(order), folder.crowd[order]
+    def __init__(self, marked: Marked) -> None:
+        self._images, self._categories = marked.images, marked.categories
+        order = np.argsort(marked.crowd, kind="stable")  # as in COCOeval: crowds are looked at last
+        self._truth, self._crowd = marked.objects.where(order), marked.crowd[order]
         self._group = self._truth.image * self._categories + self._truth.category
         self._by_group = np.argsort(self._group, kind="stable")
         objects = self._truth.where(~self._crowd)
@@ -64,25 +67,34 @@ class Judge:
 
     def match(self, found: Found) -> Matches:
         """Each box, best first, takes the free object that it overlaps most."""
-        kept = self._kept(found)
+        place = self._kept(found)
+        kept = found.where(place)
         group = kept.image * self._categories + kept.category
         box, thing, iou = self._overlaps(kept, group)
         right = np.zeros((len(THRESHOLDS), len(kept)), dtype=np.bool_)
         ignored = np.zeros_like(right)
         taken = np.zeros((len(THRESHOLDS), len(self._group)), dtype=np.bool_)
         rank = _places_in(group)[box]
-        for place in range(int(rank.max(initial=-1)) + 1):
-            now = np.flatnonzero(rank == place)
+        for turn in range(int(rank.max(initial=-1)) + 1):
+            now = np.flatnonzero(rank == turn)
             self._take(box[now], thing[now], iou[now], right, ignored, taken)
         order = np.argsort(-kept.score, kind="stable")
         ordered = kept.where(order)
-        return Matches(ordered.image, ordered.category, ordered.score, right[:, order], ignored[:, order])
+        return Matches(
+            place[order],
+            ordered.image,
+            ordered.category,
+            ordered.score,
+            right[:, order],
+            ignored[:, order],
+        )
 
-    def _kept(self, found: Found) -> Found:
-        """By image and class, best first; no more of them than count."""
+    def _kept(self, found: Found) -> Ints:
+        """Places of the boxes by image and class, best first; no more of them than count."""
         order = np.lexsort((-found.score, found.category, found.image))
-        ordered = found.where(order)
-        return ordered.where(_places_in(ordered.image * self._categories + ordered.category) < MOST)
+        group = found.image[order] * self._categories + found.category[order]
+        kept: Ints = order[_places_in(group) < MOST]
+        return kept
 
     def _overlaps(self, kept: Found, group: Ints) -> tuple[Ints, Ints, Floats]:
         """Boxes and objects of one class and image that overlap enough, an object's rivals best first."""
