@@ -78,7 +78,7 @@ def call(settings, tmp_path, monkeypatch, capsys):
 def test_show_and_why_number_the_boxes_alike(call):
     drawn = json.loads(call(show, "photo.jpg", "--json"))["boxes"]
     assert [(one["number"], one["label"], one["score"]) for one in drawn] == [
-        (1, "cat", 0.901338),
+        (1, "cat", 0.945209),
         (2, "dog", 0.519466),
     ]
     for box in drawn:
@@ -86,7 +86,7 @@ def test_show_and_why_number_the_boxes_alike(call):
         assert explained["bbox"] == box["bbox"]
         assert explained["score"] == box["score"]
         assert explained["arithmetic"][3].endswith(f" = {box['score']:.2f}")
-    assert "1 🐈 cat 0.90 ×2, 2 🐕 dog 0.52 ×1" in call(why, "photo.jpg", status=1)
+    assert "1 🐈 cat 0.95 ×2, 2 🐕 dog 0.52 ×1" in call(why, "photo.jpg", status=1)
 
 
 def test_why_tells_in_words_who_said_what(call):
