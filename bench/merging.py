@@ -61,23 +61,14 @@ def _boxes(reply: StoredReply) -> list[Box]:
 def columns(given: Lists) -> tuple[Sightings, Weights, Flags]:
     """The same numbers for our arithmetic, and detectors of which nothing is known but that they know all."""
     corners, scores, groups = ([number for one in column for number in one] for column in given)
-    average, detectors = AVERAGE.average, range(len(given[0]))
+    detectors = range(len(given[0]))
     seen = Sightings(
         corners=np.array(corners).reshape(-1, 4),
         logit=fusing.logit(np.array(scores)),
         service=np.repeat(detectors, [len(one) for one in given[1]]),
         group=np.array(groups, np.int64),
     )
-    weights = Weights(
-        right=np.array([average.right for _ in detectors]),
-        slope=np.array([average.slope for _ in detectors]),
-        place=np.array([average.place for _ in detectors]),
-        place_slope=np.array([average.place_slope for _ in detectors]),
-        silent=np.array([average.silent for _ in detectors]),
-        bias=AVERAGE.bias,
-        agreement=AVERAGE.agreement,
-        overlap=AVERAGE.overlap,
-    )
+    weights = merging.weights(map(str, detectors), AVERAGE)
     return seen, weights, np.ones((len(detectors), seen.group.max() + 1), bool)
 
 

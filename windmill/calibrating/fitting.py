@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from windmill.calibrating.regression import sigmoid
+
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
@@ -137,7 +139,7 @@ class _Problem:
         return weights
 
     def _step(self, weights: Floats, free: Mask) -> Floats:
-        chance = _sigmoid(_log_odds(self.table, self.evidence, weights) + self.offset)
+        chance = sigmoid(_log_odds(self.table, self.evidence, weights) + self.offset)
         slopes = _derivatives(self.table, self.evidence, weights)[:, free]
         missing = self.table.share * (self.table.true - chance)
         gradient = slopes.T @ missing - (self.ridge @ (weights - self._centre))[free]
@@ -179,7 +181,7 @@ def _offsets(table: Table, log_odds: Floats, number: npt.NDArray[np.int64], labe
     """What each label's log-odds are beside what the voters say, near 0 where there are few examples."""
     offsets = np.zeros(labels)
     for _ in range(_STEPS):
-        chance = _sigmoid(log_odds + offsets[number])
+        chance = sigmoid(log_odds + offsets[number])
         gradient = np.bincount(number, table.share * (table.true - chance), labels) - _LABELS * offsets
         curvature = np.bincount(number, table.share * chance * (1 - chance), labels) + _LABELS
         step = np.clip(gradient / curvature, -1, 1)
@@ -187,7 +189,3 @@ def _offsets(table: Table, log_odds: Floats, number: npt.NDArray[np.int64], labe
         if np.abs(step).max() < _ENOUGH:
             break
     return offsets
-
-
-def _sigmoid(log_odds: Floats) -> Floats:
-    return np.asarray(np.exp(-np.logaddexp(0, -log_odds)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,12 @@ class Found:
     def where(self, chosen: Flags | Ints) -> Found:
         """The boxes chosen by a mask or by their places."""
         return Found(self.image[chosen], self.category[chosen], self.score[chosen], self.box[chosen])
+
+    def by_image(self, images: int) -> list[Found]:
+        """The boxes of each of `images`."""
+        order = np.argsort(self.image, kind="stable")
+        ends = np.searchsorted(self.image[order], np.arange(images + 1))
+        return [self.where(order[start:end]) for start, end in pairwise(ends)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,12 +63,17 @@ def _newton(examples: Examples, expected: Expected, weights: Floats, free: Flags
 
 def _step(examples: Examples, expected: Expected, weights: Floats, free: Flags) -> Floats:
     features = examples.features
-    chance = np.exp(-np.logaddexp(0, -(features @ weights)))
+    chance = sigmoid(features @ weights)
     gradient = features.T @ (examples.true - chance) - expected.ridge * (weights - expected.weights)
     curvature = (features * (chance * (1 - chance))[:, None]).T @ features + np.diag(expected.ridge)
     step = np.zeros(len(weights))
     step[free] = np.linalg.solve(curvature[np.ix_(free, free)], gradient[free])
     return step
+
+
+def sigmoid(log_odds: Floats) -> Floats:
+    """Probabilities, without overflow however large the log-odds are."""
+    return np.asarray(np.exp(-np.logaddexp(0, -log_odds)))
 
 
 def _likelihood(examples: Examples, expected: Expected, weights: Floats) -> float:

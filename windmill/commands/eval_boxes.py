@@ -10,15 +10,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from windmill.commands.produce import count_of
 from windmill.errors import ConfigError
-from windmill.progress import meter, plain
+from windmill.progress import meter
 from windmill.settings import Settings
 
 try:
+    from windmill.commands import sheets
     from windmill.evaluating import document
     from windmill.evaluating.boxes import report, rivals, rule, tables
     from windmill.evaluating.boxes.crew import crew
@@ -151,16 +149,9 @@ def _command(args: argparse.Namespace) -> str:
 def _tell(reports: Sequence[Report], folder: Folder) -> None:
     if not reports:
         return
-    console = Console()
-    wide = Console(width=None if console.is_terminal else 200)
-    wide.print(f"{len(folder.pictures):,} images, {len(folder.truth):,} objects")
-    for sheet in tables.sheets(reports):
-        shown = Table(*sheet.columns, title=plain(sheet.title))
-        for row in sheet.rows:
-            shown.add_row(*map(plain, row))
-        wide.print(shown)
-        for note in sheet.notes:
-            wide.print(plain(note))
+    console = sheets.wide()
+    console.print(f"{len(folder.pictures):,} images, {len(folder.truth):,} objects")
+    sheets.show(tables.sheets(reports), console)
 
 
 def _tell_json(reports: Sequence[Report], folder: Folder) -> None:

@@ -10,10 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from windmill.commands import candidates
+from windmill.commands import candidates, sheets
 from windmill.commands.produce import count_of
 from windmill.errors import ConfigError
 from windmill.evaluating import document
@@ -98,15 +95,7 @@ def _command(args: argparse.Namespace) -> str:
 
 
 def _tell(found: Report) -> None:
-    console = Console()
-    wide = Console(width=None if console.is_terminal else 200)
-    for sheet in tables.sheets(found):
-        shown = Table(*sheet.columns, title=plain(sheet.title))
-        for row in sheet.rows:
-            shown.add_row(*map(plain, row))
-        wide.print(shown)
-        for note in sheet.notes:
-            wide.print(plain(note))
+    sheets.show(tables.sheets(found), sheets.wide())
     for name, reason in found.absent.items():
         sys.stderr.write(f"not there: {plain(name)}: {plain(reason)}\n")
 

@@ -52,7 +52,7 @@ def merge(replies: Iterable[StoredReply], detectors: Detectors) -> tuple[MergedB
     stands, however weak.
     """
     scene = _scene(replies, detectors)
-    return tuple(box for box, _ in _boxes(scene, np.flatnonzero(_standing(scene))))
+    return tuple(box for box, _ in _boxes(scene, np.flatnonzero(scene.score >= scene.threshold)))
 
 
 def candidates(replies: Iterable[StoredReply], detectors: Detectors) -> tuple[MergedBox, ...]:
@@ -65,6 +65,21 @@ def judged(replies: Iterable[StoredReply], detectors: Detectors) -> tuple[Judged
     """The candidates, with what each service that can have seen them says."""
     scene = _scene(replies, detectors)
     return tuple(_judged(scene, box, number) for box, number in _boxes(scene, np.arange(len(scene.score))))
+
+
+def weights(services: Iterable[str], detectors: Detectors) -> Weights:
+    """What the boxes of each of these services are worth; who is not known is the average detector."""
+    known = [detectors.known.get(name, detectors.average) for name in services]
+    return Weights(
+        right=np.array([one.right for one in known]),
+        slope=np.array([one.slope for one in known]),
+        place=np.array([one.place for one in known]),
+        place_slope=np.array([one.place_slope for one in known]),
+        silent=np.array([one.silent for one in known]),
+        bias=detectors.bias,
+        agreement=detectors.agreement,
+        overlap=detectors.overlap,
+    )
 
 
 def by_strength(box: MergedBox) -> tuple[float, str]:
@@ -86,9 +101,9 @@ _Row = tuple[StoredReply, Detection, Box]
 class _Scene:
     """One image: what was seen, a row each, and what became of it, cluster by cluster.
 
-    `knows` says which service knows which class, by their numbers. `contested` are the clusters that several
-    have an opinion of; `silence` is what the others take from their log-odds. Boxes have a `chance` by
-    themselves, whoever else saw what.
+    `knows` says which service knows which class, by their numbers. Boxes have a `chance` by themselves,
+    whoever else saw what. `contested` are the clusters that several have an opinion of; clusters stand from a
+    score of their `threshold`.
     """
 
     services: Sequence[str]
@@ -99,8 +114,8 @@ class _Scene:
     chance: Floats
     placed: Placed
     contested: Flags
-    silence: Floats
     score: Floats
+    threshold: Floats
 
 
 def _scene(replies: Iterable[StoredReply], detectors: Detectors) -> _Scene:
@@ -116,14 +131,15 @@ def _scene(replies: Iterable[StoredReply], detectors: Detectors) -> _Scene:
         service=np.array([service[stored.reply.service] for stored, _, _ in rows], np.int64),
         group=np.array([classes.setdefault(one.class_name, len(classes)) for _, one, _ in rows], np.int64),
     )
-    weights = _weights(service, detectors)
+    worth = weights(service, detectors)
     knows = _knows(spatial, classes)
-    chance = fusing.chances(seen, weights)
-    placed = fusing.placed(seen, fusing.clusters(seen, chance), chance, weights)
+    chance = fusing.chances(seen, worth)
+    placed = fusing.placed(seen, fusing.clusters(seen, chance), chance, worth)
     contested = fusing.contested(seen, placed, knows)
-    silence = fusing.silence(seen, placed.clusters, knows, weights)
-    score = fusing.score(placed, silence, contested, weights)
-    return _Scene(list(service), rows, weights, knows, seen, chance, placed, contested, silence, score)
+    silence = fusing.silence(seen, placed.clusters, knows, worth)
+    score = fusing.score(placed, silence, contested, worth)
+    threshold = np.where(contested, STANDS, 0.0)
+    return _Scene(list(service), rows, worth, knows, seen, chance, placed, contested, score, threshold)
 
 
 def _said(stored: StoredReply) -> Sequence[Detection]:
@@ -143,24 +159,6 @@ def _knows(spatial: Sequence[StoredReply], classes: Collection[str]) -> Flags:
     known = [one.reply.knows or frozenset() for one in spatial]
     rows = [[name in words for name in classes] for words in known]
     return np.array(rows, bool).reshape(len(spatial), len(classes))
-
-
-def _weights(services: Iterable[str], detectors: Detectors) -> Weights:
-    known = [detectors.known.get(name, detectors.average) for name in services]
-    return Weights(
-        right=np.array([one.right for one in known]),
-        slope=np.array([one.slope for one in known]),
-        place=np.array([one.place for one in known]),
-        place_slope=np.array([one.place_slope for one in known]),
-        silent=np.array([one.silent for one in known]),
-        bias=detectors.bias,
-        agreement=detectors.agreement,
-        overlap=detectors.overlap,
-    )
-
-
-def _standing(scene: _Scene) -> Flags:
-    return ~scene.contested | (scene.score >= STANDS)
 
 
 def _boxes(scene: _Scene, chosen: Ints) -> Sequence[tuple[MergedBox, int]]:
@@ -223,12 +221,11 @@ def _box(first: _Row, members: Sequence[_Row], place: Sequence[float], score: fl
 
 def _judged(scene: _Scene, box: MergedBox, number: int) -> JudgedBox:
     placed = scene.placed
-    contested = bool(scene.contested[number])
     return JudgedBox(
         box=box,
-        threshold=STANDS if contested else 0.0,
+        threshold=float(scene.threshold[number]),
         right=float(fusing.sigmoid(placed.log_odds[number])),
-        rival=float(placed.overlap[number]) if contested else 0.0,
+        rival=float(placed.overlap[number]) if scene.contested[number] else 0.0,
         votes=tuple(_votes(scene, number)),
     )
 

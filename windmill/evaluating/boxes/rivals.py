@@ -84,7 +84,7 @@ def fused(
 ) -> Found:
     """What `rival` makes of the detectors' boxes; `weights`: one a detector, unless it takes none."""
     method = _method(rival, thresholds, weights)
-    parts = [_by_image(folder.detectors[name], len(folder.pictures)) for name in detectors]
+    parts = [folder.detectors[name].by_image(len(folder.pictures)) for name in detectors]
     images = []
     for n, picture in enumerate(folder.pictures):
         size = np.array([picture.width, picture.height])
@@ -105,12 +105,6 @@ def _method(rival: Rival, thresholds: Thresholds, weights: Sequence[float]) -> _
     if rival.skips:
         options["skip_box_thr"] = thresholds.skip
     return partial(getattr(module, rival.function), **options)
-
-
-def _by_image(found: Found, images: int) -> list[Found]:
-    order = np.argsort(found.image, kind="stable")
-    ends = np.searchsorted(found.image[order], np.arange(images + 1))
-    return [found.where(order[ends[n] : ends[n + 1]]) for n in range(images)]
 
 
 def _lists(parts: Sequence[Found], size: Floats) -> _Lists:

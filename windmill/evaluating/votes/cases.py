@@ -6,10 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
-
-import numpy as np
 
 from windmill import vocabularies
 from windmill.calibrating.found import Found
@@ -129,14 +126,15 @@ def of_boxes(data: Path, limit: int | None) -> Cases:
     source = folder.load(data, limit)
     names = tuple(one.name for one in source.categories)
     words = classes.words(names)
-    true = [_true(names[n] for n in own.category) for own in _by_image(source.truth, source)]
+    images = len(source.pictures)
+    true = [_true(names[n] for n in own.category) for own in source.truth.by_image(images)]
     objects, crowds = (
-        [_detections(own, names, words) for own in _by_image(source.truth.where(chosen), source)]
+        [_detections(own, names, words) for own in source.truth.where(chosen).by_image(images)]
         for chosen in (~source.crowd, source.crowd)
     )
     said: list[list[StoredReply]] = [[] for _ in source.pictures]
     for n, (service, found) in enumerate(sorted(source.detectors.items())):
-        for replies, own in zip(said, _by_image(found, source), strict=True):
+        for replies, own in zip(said, found.by_image(images), strict=True):
             replies.append(_stored(n, _reply(service, _detections(own, names, words), words)))
     cases = (
         Case(str(picture.id), tuple(replies), labels, shown, crowd)
@@ -145,13 +143,6 @@ def of_boxes(data: Path, limit: int | None) -> Cases:
         )
     )
     return Cases(source.name, tuple(cases), words.knows or frozenset(), {})
-
-
-def _by_image(found: Found, source: folder.Folder) -> Iterator[Found]:
-    order = np.argsort(found.image, kind="stable")
-    edges = np.searchsorted(found.image[order], np.arange(len(source.pictures) + 1))
-    for start, end in pairwise(edges):
-        yield found.where(order[start:end])
 
 
 def _objects(photos: Sequence[truth.Known], words: Words) -> Iterator[tuple[Detection, ...]]:
