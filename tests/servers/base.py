@@ -29,6 +29,7 @@ _ALL_PORTS = range(15_000, 32_000)
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 _PORTS = _ALL_PORTS[_WORKER::_WORKERS]
+_given: set[int] = set()
 
 # Ends a server whose test run was killed, be it by SIGKILL: the pipe on stdin is then closed without a word.
 _WATCH = """
@@ -48,11 +49,14 @@ class MissingServerError(Exception):
 
 
 def free_port() -> int:
-    """A port on loopback that nobody listens on."""
+    """A port on loopback that nobody listens on, another at every call: the first may not be bound yet."""
     while True:
         port = random.choice(_PORTS)  # noqa: S311
+        if port in _given:
+            continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            _given.add(port)
             return port
 
 

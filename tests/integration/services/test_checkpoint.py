@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.unit.services.made import photo, weights
 from windmill.errors import ConfigError
@@ -42,6 +43,7 @@ def tasks(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("YOLO_CONFIG_DIR", str(folder))
         patch.setenv("OMP_NUM_THREADS", "2")  # which it would set for all that follows
+        patch.setattr(Image, "open", Image.open)  # which it replaces for all that follows
         try:
             importlib.metadata.version("torchvision")
         except importlib.metadata.PackageNotFoundError:
