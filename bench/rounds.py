@@ -1,0 +1,65 @@
+"""Parts that take turns, round after round, so that what disturbs the machine disturbs all of them alike."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+Figures = Mapping[str, float]  # of one part in one round, by unit
+Part = Callable[[], Figures]
+Seen = Mapping[str, Mapping[str, Sequence[float]]]  # part → unit → a figure for each round
+
+
+def interleaved(parts: Mapping[str, Part], rounds: int) -> Seen:
+    """All parts one after the other, `rounds` times."""
+    seen: dict[str, dict[str, list[float]]] = {name: {} for name in parts}
+    for number in range(rounds):
+        for name, part in parts.items():
+            for unit, value in part().items():
+                seen[name].setdefault(unit, []).append(value)
+            sys.stderr.write(f"round {number + 1} of {rounds}: {name}\n")
+    return seen
+
+
+def table(seen: Seen, title: str = "") -> Table:
+    """Medians, with the least and the most of all rounds."""
+    units = list(dict.fromkeys(unit for part in seen.values() for unit in part))
+    made = Table(title, *units)
+    for name, part in seen.items():
+        made.add_row(name, *(cell(part[unit]) if unit in part else "" for unit in units))
+    return made
+
+
+def cell(values: Sequence[float]) -> str:
+    """The median, and the span where there is one."""
+    middle = statistics.median(values)
+    digits = 0 if middle >= 100 else 1 if middle >= 10 else 2
+    if len(values) == 1:
+        return f"{middle:,.{digits}f}"
+    return f"{middle:,.{digits}f} ({min(values):,.{digits}f}–{max(values):,.{digits}f})"
+
+
+def arguments(module: str, doc: str | None, rounds: int) -> argparse.ArgumentParser:
+    """What all benchmarks can be told."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m bench.{module}",
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--rounds", type=int, default=rounds, help="default: %(default)s")
+    parser.add_argument("--json", action="store_true", help="all figures as JSON")
+    return parser
+
+
+def tell(seen: Seen, *, as_json: bool, title: str = "") -> None:
+    """The table on a terminal, or all figures for a script."""
+    if as_json:
+        sys.stdout.write(json.dumps(seen, ensure_ascii=False, indent=1) + "\n")
+    else:
+        Console(width=150).print(table(seen, title))
