@@ -1,4 +1,4 @@
-"""What the benchmarks of the pipeline stand on: real servers, waiting for the disk, and an instant service."""
+"""What the benchmarks of the pipeline stand on: real servers that wait for the disk, an instant service."""
 
 from __future__ import annotations
 

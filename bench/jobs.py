@@ -1,6 +1,6 @@
-"""Jobs, each one POST of a photo of 100 kB to an instant service and one durable row: how many, at what cost?
+"""Jobs, each a POST of a photo of 100 kB to an instant service and one durable row: how many, at what cost?
 
-Windmill's workers, with the ledger and all that they promise, on jobs that wait in the queue. CPU time is that
+Windmill's workers, with the ledger and all that they promise, on jobs that wait in a queue. CPU time is that
 of all processes: workers with their decoders, RabbitMQ, PostgreSQL and the service.
 """
 
