@@ -140,7 +140,6 @@ def caller(service: Service, settings: Settings) -> HttpService:
         service,
         timeout=_timeout(service, settings),
         most=round(settings.max_reply_mb * 2**20),
-        concurrency=_concurrency(service, settings),
     )
 
 
