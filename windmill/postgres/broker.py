@@ -15,6 +15,7 @@ from psycopg2.extras import execute_values
 
 from windmill import catalog
 from windmill.core import wire
+from windmill.core.reach import Reach
 from windmill.errors import BrokerError, StoreError, StoreUnavailable
 from windmill.model import Ack, Again, Dispatch, QueueState, Settlement
 from windmill.postgres.connection import Session, translating
@@ -70,13 +71,13 @@ class PostgresBroker:
             execute_values(cursor, query("publish_jobs"), jobs, page_size=_PAGE)
             cursor.execute(query("notify"), {"queues": sorted({queue for queue, *_ in jobs})})
 
-    def consumer(self, service: str, prefetch: int) -> PostgresConsumer:
+    def consumer(self, service: str, reach: Reach) -> PostgresConsumer:
         """See `ports.Broker`."""
         consumer = PostgresConsumer(
             self._settings,
             self._name,
             service=service,
-            prefetch=prefetch,
+            reach=reach,
             settle=self.settle,
             depth=self._depth,
         )
