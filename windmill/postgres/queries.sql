@@ -7,7 +7,10 @@ INSERT INTO service_versions (service, version) VALUES %s ON CONFLICT DO NOTHING
 -- A failure never replaces a success, nor an older version's answer a newer one's.
 INSERT INTO results AS r (image_id, service, data, status, processing_time, worker_id, service_types,
                           bbox_format, vocabulary, model_version)
-VALUES %s
+SELECT v.image_id, %(service)s, v.data::jsonb, v.status, v.processing_time, %(worker)s, %(service_types)s::text[],
+       %(bbox_format)s, %(vocabulary)s::jsonb, v.model_version
+FROM unnest(%(image_ids)s::bigint[], %(data)s::text[], %(statuses)s::text[], %(times)s::float8[],
+            %(versions)s::text[]) AS v (image_id, data, status, processing_time, model_version)
 ON CONFLICT (image_id, service) DO UPDATE
 SET data = excluded.data, status = excluded.status, processing_time = excluded.processing_time,
     worker_id = excluded.worker_id, service_types = excluded.service_types,
