@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import json
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from http.client import HTTPResponse
 
@@ -82,13 +83,13 @@ class HttpService:
             return ""
         return replies.version(answer.get("model")) if isinstance(answer, dict) else ""
 
-    def _post(self, body: bytes, path: str = "") -> bytes:
+    def _post(self, body: Sequence[bytes], path: str = "") -> bytes:
         try:
             with self._host.open(
                 "POST",
                 path or self._service.endpoint,
                 body,
-                {"Content-Type": self._form.kind},
+                self._form.kind,
                 seconds=self._timeout,
                 most=self._most,
             ) as response:
@@ -159,13 +160,13 @@ class _Form:
         self._start = f'--{boundary}\r\nContent-Disposition: form-data; name="'.encode()
         self._end = f"--{boundary}--\r\n".encode()
 
-    def __call__(self, **fields: str | bytes) -> bytes:
-        """The body; bytes are a file."""
-        parts = []
+    def __call__(self, **fields: str | bytes) -> Sequence[bytes]:
+        """The body in parts; bytes are a file."""
+        parts: list[bytes] = []
         for name, value in fields.items():
             about, content = (_FILE, value) if isinstance(value, bytes) else (b"", value.encode())
             parts += [self._start, name.encode(), b'"', about, b"\r\n\r\n", content, b"\r\n"]
-        return b"".join((*parts, self._end))
+        return (*parts, self._end)
 
 
 def _said(response: HTTPResponse) -> str:

@@ -110,8 +110,8 @@ class HttpCaller:
             with self._host.open(
                 request.method,
                 request.path,
-                request.body or None,
-                {"Content-Type": request.kind} if request.kind else {},
+                [request.body],
+                request.kind,
                 seconds=self._timeout,
                 most=self._most,
             ) as response:
