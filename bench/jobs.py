@@ -20,6 +20,7 @@ from bench.rounds import Figures, Part, Seen, arguments, interleaved, tell
 from bench.watching import running, watched
 from windmill import wiring
 from windmill.model import Missing
+from windmill.ports import Broker, Ledger
 from windmill.producing import Pace, Producer
 
 Shape = tuple[int, int]  # processes, threads of each
@@ -36,14 +37,19 @@ class Nothing:
 
 def windmill(place: Ground, broker: str, processes: int, threads: int, jobs: int) -> Figures:
     """Windmill's own workers."""
-    settings = place.settings(broker, worker_concurrency=threads)
-    place.add_images(settings, jobs)
-    with wiring.ledger(settings) as ledger, wiring.publisher(settings) as publisher:
-        asked = Missing(services=(SERVICE,))
-        Producer(asked, ledger, publisher, Pace(max_queue_depth=10**9), threading.Event()).run(Nothing())
     command = [sys.executable, "-m", "windmill", "work", SERVICE]
-    with running([command] * processes, environment(settings)) as workers:
-        return watched(place, settings, workers, jobs)
+    with place.fresh(broker, worker_concurrency=threads) as settings:
+        place.add_images(settings, jobs)
+        with wiring.ledger(settings) as ledger, wiring.publisher(settings) as publisher:
+            produce(ledger, publisher, (SERVICE,))
+        with running([command] * processes, environment(settings)) as workers:
+            return watched(place, settings, workers, jobs)
+
+
+def produce(ledger: Ledger, broker: Broker, services: tuple[str, ...]) -> None:
+    """Sends all images to `services`, as `windmill produce` does."""
+    pace = Pace(max_queue_depth=10**9)
+    Producer(Missing(services=services), ledger, broker, pace, threading.Event()).run(Nothing())
 
 
 # --- which parts --------------------------------------------------------------------------------------

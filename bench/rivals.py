@@ -13,6 +13,7 @@ from functools import partial
 
 from bench.ground import SERVICE, Ground, environment
 from bench.rounds import Figures
+from bench.usage import Usage
 from bench.watching import figures, running, watched
 from windmill import wiring
 from windmill.model import Dispatch, Image, Job
@@ -37,13 +38,14 @@ def variables(place: Ground, settings: Settings) -> dict[str, str]:
     return {**environment(settings), "BENCH_SERVICE_PORT": str(place.port)}
 
 
-def filled(place: Ground, module: str, threads: int, jobs: int) -> Settings:
+@contextmanager
+def filled(place: Ground, module: str, threads: int, jobs: int) -> Iterator[Settings]:
     """A fresh ground with `jobs` jobs that a peer's own client has sent."""
-    settings = place.settings("rabbitmq", worker_concurrency=threads)
-    place.add_images(settings, jobs)
-    command = [sys.executable, "-m", module, str(jobs), str(place.photo)]
-    subprocess.run(command, env=variables(place, settings), check=True)
-    return settings
+    with place.fresh("rabbitmq", worker_concurrency=threads) as settings:
+        place.add_images(settings, jobs)
+        command = [sys.executable, "-m", module, str(jobs), str(place.photo)]
+        subprocess.run(command, env=variables(place, settings), check=True)
+        yield settings
 
 
 def celery(place: Ground, processes: int, threads: int, jobs: int) -> Figures:
@@ -57,32 +59,36 @@ def celery_prefork(place: Ground, children: int, jobs: int) -> Figures:
 
 
 def _celery(place: Ground, pools: Sequence[tuple[str, int]], writers: int, jobs: int) -> Figures:
-    settings = filled(place, "bench.peers.celery_tasks", pools[0][1], jobs)
     commands = [
         [sys.executable, *_CELERY, *_ALONE, "--pool", pool, "--concurrency", str(size), "-n", f"w{n}@bench"]
         for n, (pool, size) in enumerate(pools)
     ]
-    with running(commands, variables(place, settings)) as workers:
+    with (
+        filled(place, "bench.peers.celery_tasks", pools[0][1], jobs) as settings,
+        running(commands, variables(place, settings)) as workers,
+    ):
         return watched(place, settings, workers, jobs, writers)
 
 
 def dramatiq(place: Ground, processes: int, threads: int, jobs: int) -> Figures:
     """Dramatiq; by default a process for each core, of 8 threads each."""
-    settings = filled(place, "bench.peers.dramatiq_actors", threads, jobs)
     module = "bench.peers.dramatiq_actors"
     command = [sys.executable, "-m", "dramatiq", module, "-p", str(processes), "-t", str(threads)]
-    with running([command], variables(place, settings)) as workers:
+    with (
+        filled(place, module, threads, jobs) as settings,
+        running([command], variables(place, settings)) as workers,
+    ):
         return watched(place, settings, workers, jobs, processes)
 
 
 def bare(place: Ground, broker: str, batch: int, processes: int, threads: int, jobs: int) -> Figures:
     """A loop without guarantees beyond at-least-once, on the very queue and message that Windmill uses."""
-    settings = place.settings(broker, worker_concurrency=threads)
-    place.add_images(settings, jobs)
-    fill_bare(place, settings, jobs)
     command = [sys.executable, "-m", "bench.peers.bare", broker, str(batch)]
-    with running([command] * processes, variables(place, settings)) as workers:
-        return watched(place, settings, workers, jobs)
+    with place.fresh(broker, worker_concurrency=threads) as settings:
+        place.add_images(settings, jobs)
+        fill_bare(place, settings, jobs)
+        with running([command] * processes, variables(place, settings)) as workers:
+            return watched(place, settings, workers, jobs)
 
 
 def fill_bare(place: Ground, settings: Settings, jobs: int) -> None:
@@ -106,12 +112,20 @@ def fill_bare(place: Ground, settings: Settings, jobs: int) -> None:
 
 def alone(place: Ground, part: str, processes: int, threads: int, jobs: int) -> Figures:
     """Half of a job, in a tight loop: `http`, or rows by `commit`, `batch` or `copy`."""
-    settings = place.settings("rabbitmq", worker_concurrency=threads)
-    place.add_images(settings, jobs)
-    share = jobs // processes
+    share = jobs // (processes * threads) * threads
     command = [sys.executable, "-m", "bench.peers.alone", part, str(share), str(place.photo)]
+    with place.fresh("rabbitmq", worker_concurrency=threads) as settings:
+        place.add_images(settings, share)
+        after, used, seconds = signalled(place, settings, [command] * processes)
+    return figures(after, used, seconds, share * processes)
+
+
+def signalled(
+    place: Ground, settings: Settings, commands: Sequence[Sequence[str]]
+) -> tuple[Usage, dict[str, float], float]:
+    """Has processes begin together once all are ready: what is used at the end and between, and seconds."""
     with ExitStack() as stack:
-        workers = [stack.enter_context(_ready(command, variables(place, settings))) for _ in range(processes)]
+        workers = [stack.enter_context(_ready(command, variables(place, settings))) for command in commands]
         usage = partial(place.usage, {f"worker {n}": one.pid for n, one in enumerate(workers)})
         began, before = time.perf_counter(), usage()
         for one in workers:
@@ -119,7 +133,7 @@ def alone(place: Ground, part: str, processes: int, threads: int, jobs: int) -> 
         for one in workers:
             _heard(one, "done")
         seconds, after = time.perf_counter() - began, usage()
-    return figures(after, after.since(before), seconds, share // threads * threads * processes)
+    return after, after.since(before), seconds
 
 
 @contextmanager

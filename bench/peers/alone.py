@@ -1,16 +1,14 @@
 """Half a job in a tight loop: `python -m bench.peers.alone PART JOBS PHOTO`.
 
-It says `ready`, waits for a line, works, says `done`, and waits for the end. PART: `http`, or rows by
-`commit`, `batch` or `copy`.
+PART: `http`, or rows by `commit`, `batch` or `copy`.
 """
 
 from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +17,9 @@ from psycopg2.extras import execute_values
 from bench.instant_service import BODY
 from bench.peers import place
 from bench.peers.bare import Post
+from bench.peers.signals import at_the_signal
 
 BATCH = 100  # rows of one transaction, where it has many
-
-
-@contextmanager
-def at_the_signal() -> Iterator[None]:
-    """What is in this block runs between the two signals."""
-    print("ready", flush=True)
-    sys.stdin.readline()
-    yield
-    print("done", flush=True)
-    sys.stdin.readline()  # what it used is read while it lives
 
 
 def http(jobs: int, photo: Path) -> None:
