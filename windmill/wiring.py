@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from windmill import calibration, catalog
 from windmill.breaker import Breaker
 from windmill.catalog import BOX_WORKERS, MERGER, SCORER, VOTER, Catalog, Service
+from windmill.committing import BATCH
 from windmill.core import calibrated, merging, voting
 from windmill.errors import ConfigError
 from windmill.files import check_roots
@@ -35,7 +36,7 @@ from windmill.postgres.histories import PostgresHistories
 from windmill.postgres.ledger import PostgresLedger
 from windmill.postgres.registry import PostgresImages
 from windmill.postgres.store import PostgresStore
-from windmill.runner import BATCH, Limits, Runner
+from windmill.runner import Limits, Runner
 from windmill.service_http import HttpService
 from windmill.settings import Settings
 from windmill.writing import Passing, Recompute, Save, Writer
@@ -211,7 +212,7 @@ def worker(service: Service, settings: Settings, stop: threading.Event) -> Itera
             handler=handler,
             write=write,
             limits=Limits(
-                concurrency=_concurrency(service, settings),
+                concurrency=0 if service.name in RECOMPUTATIONS else _concurrency(service, settings),
                 max_retries=settings.max_retries,
                 grace=settings.shutdown_grace,
             ),

@@ -47,7 +47,8 @@ def _impatient(monkeypatch):
     """Waits between looks at what is down are short."""
     for module in (breaker, retrying):
         monkeypatch.setattr(module, "backoff", lambda *_, **__: 0.005)
-    monkeypatch.setattr("windmill.runner._POLL", 0.005)
+    for name in ("runner", "committing"):
+        monkeypatch.setattr(f"windmill.{name}._POLL", 0.005)
 
 
 class Queue:
