@@ -1,6 +1,6 @@
 """HTTP calls that end: so many seconds in all, so many bytes in all, whatever the other side does.
 
-urllib3 limits how long one read may take and nothing else: a server that sends a byte now and then, headers
+HTTP clients limit how long one read may take and nothing else: a server that sends a byte now and then, heads
 without end, or a chunk's size of a gigabyte, holds a thread for ever or fills the memory. Here the socket
 itself keeps the limits of the call that its thread is in, so that no way of sending gets around them.
 """
@@ -10,40 +10,48 @@ from __future__ import annotations
 import socket
 import threading
 import time
+import weakref
+import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from http.client import HTTPException, IncompleteRead
-from typing import Any
-
-from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout
-from urllib3.connection import HTTPConnection
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    LocationValueError,
-    NewConnectionError,
-    ProtocolError,
-)
-
-BROKEN = (HTTPError, HTTPException, OSError, ValueError)  # ValueError: of urllib3, for odd hosts
-NOT_THERE = (ConnectTimeoutError, NewConnectionError, LocationValueError)
+from contextlib import ExitStack, contextmanager, suppress
+from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
+from typing import Any, NamedTuple
 
 _CONNECT_TIMEOUT = 5.0  # seconds; a neighbour on the same network answers at once or is down
 _HEAD = 2**20  # bytes that headers and the marks between chunks may take
+_DECOMPRESSED = {"gzip": 31, "x-gzip": 31, "deflate": zlib.MAX_WBITS}  # zlib's `wbits` for each
+
+
+class NotThereError(Exception):
+    """Nobody answers at that place. `unknown` says that not even its name is known."""
+
+    def __init__(self, message: str, *, unknown: bool = False) -> None:
+        super().__init__(message)
+        self.unknown = unknown
 
 
 class OverflowingError(Exception):
     """The other side sent more bytes than the call allows."""
 
 
+class CompressionError(Exception):
+    """The body is not what its Content-Encoding, which is the text, says."""
+
+
+class BadLengthError(HTTPException):
+    """A length that is none."""
+
+
+BROKEN = (NotThereError, HTTPException, OSError)
+
+
 def cause(exc: Exception) -> str:
     """Why there is no whole answer, in few words; `exc` is one of `BROKEN`."""
-    inner = exc.args[-1] if isinstance(exc, ProtocolError) and exc.args else exc
-    if isinstance(inner, ConnectionError):
+    if isinstance(exc, ConnectionError):  # RemoteDisconnected, too
         return "the connection was closed"
-    if isinstance(inner, IncompleteRead):
+    if isinstance(exc, IncompleteRead):
         return "it broke off in the middle"
-    return f"what came is not HTTP ({type(inner).__name__}: {inner})"
+    return f"what came is not HTTP ({type(exc).__name__}: {exc})"
 
 
 class _Limits(threading.local):
@@ -51,10 +59,9 @@ class _Limits(threading.local):
 
     until = 0.0
     left = 0
-    connected = False  # whether the call made a connection of its own
 
     def start(self, seconds: float, size: int) -> None:
-        self.until, self.left, self.connected = time.monotonic() + seconds, size, False
+        self.until, self.left = time.monotonic() + seconds, size
 
     def seconds(self) -> float:
         """Raises `TimeoutError` when none is left."""
@@ -64,23 +71,23 @@ class _Limits(threading.local):
         return seconds
 
 
-class Pool:
-    """Kept-alive connections to one server, one for each of `size` threads."""
+class _Request(NamedTuple):
+    """As `HTTPConnection.request` takes it."""
 
-    def __init__(self, host: str, port: int, size: int = 1) -> None:
-        self._limits = limits = _Limits()
+    method: str
+    path: str
+    body: bytes | None
+    headers: Mapping[str, str]
 
-        class Connection(HTTPConnection):
-            def connect(self) -> None:
-                super().connect()
-                limits.connected = True
-                plain = self.sock
-                self.sock = _Socket(
-                    plain.family, plain.type, plain.proto, fileno=plain.detach(), limits=limits
-                )
 
-        self._pool = HTTPConnectionPool(host, port, maxsize=size)
-        self._pool.ConnectionCls = Connection
+class Host:
+    """One server, and kept connections to it: as many as there were calls at once. Thread-safe."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._place = host, port
+        self._limits = _Limits()
+        self._kept: list[HTTPConnection] = []
+        weakref.finalize(self, _close_all, self._kept)
 
     @contextmanager
     def open(
@@ -92,7 +99,7 @@ class Pool:
         *,
         seconds: float,
         most: int,
-    ) -> Iterator[BaseHTTPResponse]:
+    ) -> Iterator[HTTPResponse]:
         """The response, with its body still to be read; a connection that is not read to its end is closed.
 
         From here to the end of the block takes at most `seconds`, and brings at most `most` bytes of body
@@ -100,42 +107,64 @@ class Pool:
         too short from a connection that broke.
         """
         self._limits.start(seconds, most + _HEAD)
-        response = self._send(
-            method,
-            path,
-            body,
-            headers,
-            retries=False,
-            redirect=False,
-            timeout=Timeout(connect=min(_CONNECT_TIMEOUT, seconds), read=seconds),
-            preload_content=False,
-        )
-        try:
-            yield response
-        finally:
-            response.close()
-
-    def _send(self, *request: Any, **options: Any) -> BaseHTTPResponse:
-        """Sends once more where a kept connection turns out to be closed: servers close idle ones.
-
-        Or they died of what was sent: then nobody is there any more, and the first error counts.
-        """
-        size, closed = self._limits.left, None
-        while True:
-            try:
-                return self._pool.urlopen(*request, **options)
-            except ProtocolError as exc:
-                if self._limits.connected or self._limits.left < size or self.out_of_time():
-                    raise
-                closed = exc
-            except (ConnectTimeoutError, NewConnectionError):
-                if closed is not None:
-                    raise closed from None
-                raise
+        with ExitStack() as stack:
+            connection, response = self._send(stack, _Request(method, path, body, headers or {}))
+            with response:
+                yield response
+                whole = response.isclosed()
+            if whole and connection.sock is not None:
+                stack.pop_all()
+                self._kept.append(connection)
 
     def out_of_time(self) -> bool:
         """Whether this thread's last call had used up its time."""
         return time.monotonic() >= self._limits.until
+
+    def _send(self, stack: ExitStack, request: _Request) -> tuple[HTTPConnection, HTTPResponse]:
+        """Sends once more where a kept connection turns out to be closed: servers close idle ones.
+
+        Or they died of what was sent: then nobody is there any more, and the first error counts. `stack`
+        closes the connection.
+        """
+        if not self._kept:
+            return self._sent(stack, self._connected(), request)
+        size = self._limits.left
+        try:
+            return self._sent(stack, self._kept.pop(), request)
+        except (HTTPException, ConnectionError) as closed:
+            stack.close()
+            if self._limits.left < size or self.out_of_time():
+                raise
+            try:
+                connection = self._connected()
+            except NotThereError:
+                raise closed from None
+        return self._sent(stack, connection, request)
+
+    def _sent(
+        self, stack: ExitStack, connection: HTTPConnection, request: _Request
+    ) -> tuple[HTTPConnection, HTTPResponse]:
+        stack.callback(connection.close)
+        with suppress(BrokenPipeError):  # it may have answered before it had read all of it
+            connection.request(*request)
+        return connection, connection.getresponse()
+
+    def _connected(self) -> HTTPConnection:
+        connection = HTTPConnection(*self._place, timeout=min(_CONNECT_TIMEOUT, self._limits.seconds()))
+        try:
+            connection.connect()
+        except (OSError, ValueError) as exc:  # ValueError: what no host can be called
+            raise NotThereError(str(exc), unknown=isinstance(exc, socket.gaierror | ValueError)) from exc
+        plain = connection.sock
+        connection.sock = _Socket(
+            plain.family, plain.type, plain.proto, fileno=plain.detach(), limits=self._limits
+        )
+        return connection
+
+
+def _close_all(connections: list[HTTPConnection]) -> None:
+    while connections:
+        connections.pop().close()
 
 
 class _Socket(socket.socket):
@@ -156,3 +185,32 @@ class _Socket(socket.socket):
         if self._limits.left < 0:
             raise OverflowingError
         return received
+
+
+def read(response: HTTPResponse, most: int) -> bytes:
+    """The body, decompressed; of one that is longer than `most` bytes, somewhat more than that.
+
+    Raises what `BROKEN` lists, `OverflowingError` and `CompressionError`.
+    """
+    if response.length is None and not response.chunked and "Content-Length" in response.headers:
+        raise BadLengthError(response.headers["Content-Length"])
+    try:
+        body = response.read(most + 1)
+    except ValueError as exc:  # of http.client, for a chunk of a negative size
+        raise BadLengthError(str(exc)) from exc
+    if len(body) <= most and response.length:
+        raise IncompleteRead(body, response.length)
+    encodings = response.headers.get("Content-Encoding", "identity")
+    return body if encodings == "identity" else _decompressed(body, encodings, most)
+
+
+def _decompressed(body: bytes, encodings: str, most: int) -> bytes:
+    """Undoes what was done last first, and of each no more than is asked for."""
+    for name in reversed(encodings.lower().split(",")):
+        if name.strip() == "identity":
+            continue
+        try:
+            body = zlib.decompressobj(_DECOMPRESSED[name.strip()]).decompress(body, most + 1)
+        except (KeyError, zlib.error) as exc:
+            raise CompressionError(encodings) from exc
+    return body

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from windmill.core.reach import Reach
 from windmill.dead import Dead, DeadGroup, Matching
 from windmill.explaining import Case
 from windmill.findings import Findings, Progress
@@ -304,8 +305,8 @@ class ImageRegistry(Protocol):
 class Broker(Publisher, Protocol):
     """A connection to a broker: publishes, and opens consumers. Thread-safe; a context manager."""
 
-    def consumer(self, service: str, prefetch: int) -> Consumer:
-        """The queue of `service`; the broker hands out up to `prefetch` jobs in advance."""
+    def consumer(self, service: str, reach: Reach) -> Consumer:
+        """The queue of `service`; as many jobs are unsettled at a time as `reach` says at that moment."""
         ...
 
     def queue_states(self, services: Iterable[str]) -> dict[str, QueueState]:

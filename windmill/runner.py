@@ -108,8 +108,8 @@ class Runner:
             self._pass_gates()
             if self._consumer.suspects():
                 self._try_suspects(hands)
-            if room := hands.room(BATCH, _POLL):
-                self._hand_in(self._consumer.take(room, _POLL), hands)
+            room = hands.room(BATCH, _POLL)
+            self._hand_in(self._consumer.take(room, _POLL if room else 0), hands)
         self._consumer.pause()
 
     def _hand_in(self, deliveries: Sequence[Delivery], hands: Hands) -> None:

@@ -16,6 +16,7 @@ from windmill.breaker import Breaker
 from windmill.catalog import BOX_WORKERS, MERGER, SCORER, VOTER, Catalog, Service
 from windmill.committing import BATCH
 from windmill.core import calibrated, merging, voting
+from windmill.core.reach import Reach
 from windmill.errors import ConfigError
 from windmill.files import check_roots
 from windmill.handlers.analyze import Analyze
@@ -140,7 +141,6 @@ def caller(service: Service, settings: Settings) -> HttpService:
         service,
         timeout=_timeout(service, settings),
         most=round(settings.max_reply_mb * 2**20),
-        concurrency=_concurrency(service, settings),
     )
 
 
@@ -200,9 +200,7 @@ def worker(service: Service, settings: Settings, stop: threading.Event) -> Itera
     name = settings.worker_id_for(service.name)
     with ExitStack() as stack:
         connection = stack.enter_context(broker(settings, name))
-        consumer = stack.enter_context(
-            closing(connection.consumer(service.name, _prefetch(service, settings)))
-        )
+        consumer = stack.enter_context(closing(connection.consumer(service.name, _reach(service, settings))))
         watchers = [JobLog(), *stack.enter_context(_heartbeats(service, settings, name, consumer.depth))]
         store = stack.enter_context(closing(PostgresStore(settings, name)))
         handler, write, gates = _work(service, settings, store, watchers)
@@ -251,6 +249,11 @@ def _prefetch(service: Service, settings: Settings) -> int:
     """WORKER_PREFETCH_COUNT, else twice the concurrency; a stage that recomputes gathers whole batches."""
     usual = BATCH if service.name in RECOMPUTATIONS else 2 * _concurrency(service, settings)
     return settings.worker_prefetch_count or usual
+
+
+def _reach(service: Service, settings: Settings) -> Reach:
+    """A number that a person has set stays."""
+    return Reach(_prefetch(service, settings), fixed=bool(settings.worker_prefetch_count))
 
 
 def _concurrency(service: Service, settings: Settings) -> int:

@@ -16,6 +16,7 @@ from psycopg2.extras import execute_values
 
 from windmill import catalog
 from windmill.core import wire
+from windmill.core.reach import Reach
 from windmill.errors import BrokerError, StoreError, StoreUnavailable
 from windmill.model import Ack, Again, Dispatch, QueueState, Settlement
 from windmill.postgres.connection import Session, translating
@@ -76,13 +77,13 @@ class PostgresBroker:
                 query("notify"), {"queues": sorted({queue for _, queues, _ in jobs for queue in queues})}
             )
 
-    def consumer(self, service: str, prefetch: int) -> PostgresConsumer:
+    def consumer(self, service: str, reach: Reach) -> PostgresConsumer:
         """See `ports.Broker`."""
         consumer = PostgresConsumer(
             self._settings,
             self._name,
             service=service,
-            prefetch=prefetch,
+            reach=reach,
             settle=self.settle,
             depth=self._depth,
         )
