@@ -387,6 +387,22 @@ def test_asking_again_takes_a_job_from_the_dead(images, store, graveyard, ledger
     assert graveyard.groups(Matching()) == []
 
 
+def test_of_images_that_go_to_different_services_each_pair_is_noted_and_no_other(
+    images, store, graveyard, ledger, rows
+):
+    one, two, three = images
+    store.save([done(one)])
+    store.save([dead(one, "yolov8"), dead(two, "yolov8")])
+    ledger.send(Missing(services=SERVICES), lambda window: None, after=0, limit=9)
+    assert rows("SELECT image_id, service FROM dispatches WHERE state = 'queued' ORDER BY 1, 2") == [
+        (one, "blip"),
+        *((image, service) for image in (two, three) for service in ("blip", "yolov8")),
+    ]
+    assert [
+        wire.decode(left.body).image.image_id for left in graveyard.jobs(Matching(), after=0, limit=9)
+    ] == [one]
+
+
 def test_the_history_of_an_image_is_found_by_any_of_its_names(database, images, store):
     one = images[0]
     store.save([done(one), merged(one, CAT_BOX)])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 
@@ -60,16 +61,21 @@ class PostgresBroker:
     ) -> None:
         """See `ports.Publisher`; a full disk is an error here, so `stop` has no wait to end."""
         del stop
+        bodies: dict[tuple[str, ...], list[bytes]] = defaultdict(list)
+        for dispatch in dispatches:
+            bodies[tuple(dict.fromkeys(dispatch.services))].append(wire.encode(dispatch.job))
         jobs = [
-            (catalog.queue(service), wire.encode(dispatch.job), int(doubtful))
-            for dispatch in dispatches
-            for service in dict.fromkeys(dispatch.services)
+            (together, [catalog.queue(service) for service in services], int(doubtful))
+            for services, together in bodies.items()
+            if services
         ]
         if not jobs:
             return
         with _as_broker_errors(), self._lock, self._session.transaction() as cursor:
             execute_values(cursor, query("publish_jobs"), jobs, page_size=_PAGE)
-            cursor.execute(query("notify"), {"queues": sorted({queue for queue, *_ in jobs})})
+            cursor.execute(
+                query("notify"), {"queues": sorted({queue for _, queues, _ in jobs for queue in queues})}
+            )
 
     def consumer(self, service: str, reach: Reach) -> PostgresConsumer:
         """See `ports.Broker`."""

@@ -275,9 +275,13 @@ FROM postprocessing WHERE image_id = %(image_id)s GROUP BY service ORDER BY serv
 SELECT pg_advisory_xact_lock(4, 0);
 
 -- name: record_dispatches
--- What a worker settled since it was sent stays settled.
+-- What a worker settled since it was sent stays settled. A row is for all images that went to the same services:
+-- to read one for each image × service would cost as much as to write it. In the order in which workers settle.
 INSERT INTO dispatches AS d (image_id, service, version, dispatched_at)
-VALUES %s
+SELECT image_id, service, sent.version, sent.at
+FROM (VALUES %s) AS sent (image_ids, services, version, at),
+     unnest(sent.image_ids) AS image_id, unnest(sent.services) AS service
+ORDER BY image_id, service COLLATE "C", sent.version COLLATE "C"
 ON CONFLICT (image_id, service, version) DO UPDATE
 SET state = 'queued', dispatched_at = excluded.dispatched_at, settled_at = NULL, found = NULL, attempts = 0,
     error_class = NULL, last_error = NULL, worker_id = NULL
@@ -286,8 +290,8 @@ WHERE d.settled_at IS NULL OR d.settled_at < excluded.dispatched_at;
 -- name: forget_dead
 -- What is asked for again is dead no more, unless it died again since it was sent. `body`: where a service has
 -- several jobs about an image.
-DELETE FROM dead_jobs d USING (VALUES %s) AS sent (image_id, service, body, at)
-WHERE d.image_id = sent.image_id AND d.service = sent.service AND d.buried_at < sent.at
+DELETE FROM dead_jobs d USING (VALUES %s) AS sent (image_ids, services, body, at)
+WHERE d.image_id = ANY (sent.image_ids) AND d.service = ANY (sent.services) AND d.buried_at < sent.at
   AND (sent.body IS NULL OR d.body = sent.body);
 
 -- name: server_time
@@ -306,7 +310,12 @@ ON CONFLICT (content_hash) DO NOTHING
 RETURNING content_hash, image_id;
 
 -- name: publish_jobs
-INSERT INTO jobs (queue, body, deliveries) VALUES %s;
+-- A row is for all bodies that go to the same queues.
+INSERT INTO jobs (queue, body, deliveries)
+SELECT queue, body, sent.deliveries
+FROM (VALUES %s) AS sent (bodies, queues, deliveries),
+     unnest(sent.bodies) WITH ORDINALITY AS one (body, position), unnest(sent.queues) AS queue
+ORDER BY one.position;
 
 -- name: notify
 SELECT pg_notify(queue, '') FROM unnest(%(queues)s::text[]) AS queue;
