@@ -94,7 +94,7 @@ def _others(rng: random.Random) -> Mapping[str, list[dict[str, Any]]]:
         for n, name in enumerate(rng.sample(vocabularies.names("imagenet"), CLASSES), 1)
     ]
     vector = [round(rng.gauss(0, 0.05), 6) for _ in range(NUMBERS)]
-    nude = [{"nsfw": True, "confidence": 0.9, "emoji": "🔞"}] if rng.random() < 0.02 else []  # noqa: PLR2004
+    nude = [{"nsfw": True, "confidence": 0.9, "emoji": "🔞"}] if rng.random() < 0.02 else []
     return dict(zip(OTHERS, (*said, classes, nude, [{"embedding": vector}]), strict=True))
 
 

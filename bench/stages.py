@@ -21,7 +21,6 @@ from bench.ground import BROKERS, Ground, environment, ground
 from bench.jobs import running
 from bench.made_replies import DETECTORS, SERVICES, bodies, row
 from bench.rounds import Figures, arguments, interleaved, tell
-from bench.usage import Usage
 from windmill import wiring
 from windmill.catalog import MERGER, VOTER
 from windmill.handlers.base import Recomputation

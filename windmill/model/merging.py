@@ -99,6 +99,18 @@ class MergeRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """Images that need no work where `stage` has seen all that there is of them, and decided by `rule`."""
+
+    image_ids: tuple[int, ...]
+    stage: str = ""
+    rule: str = ""
+
+
+NOTHING_SEEN = Seen(image_ids=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """What is known of one image at one moment, read under its lock: its replies and its merged boxes.
 
