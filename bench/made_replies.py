@@ -36,7 +36,7 @@ def bodies(images: int) -> Sequence[Bodies]:
     rng = random.Random(0)  # noqa: S311 -- not a secret
     return [
         {name: _dump(_detected(one)) for name, one in zip(DETECTORS, seen, strict=True)}
-        | {name: _dump(predictions) for name, predictions in _others(rng).items()}
+        | {name: _dump(**document) for name, document in _others(rng).items()}
         for seen in islice(_seen(images), images)
     ]
 
@@ -87,7 +87,7 @@ def _prediction(number: int, seen: Detection) -> dict[str, Any]:
     }
 
 
-def _others(rng: random.Random) -> Mapping[str, list[dict[str, Any]]]:
+def _others(rng: random.Random) -> Mapping[str, dict[str, Any]]:
     said = [_captioned(rng) for _ in range(2)]
     classes = [
         {"label": name, "confidence": round(0.5 / n, 3), "emoji": vocabularies.emoji_of(name, "imagenet")}
@@ -95,7 +95,11 @@ def _others(rng: random.Random) -> Mapping[str, list[dict[str, Any]]]:
     ]
     vector = [round(rng.gauss(0, 0.05), 6) for _ in range(NUMBERS)]
     nude = [{"nsfw": True, "confidence": 0.9, "emoji": "🔞"}] if rng.random() < 0.02 else []
-    return dict(zip(OTHERS, (*said, classes, nude, [{"embedding": vector}]), strict=True))
+    documents = (
+        *({"predictions": one} for one in (*said, classes, nude)),
+        {"predictions": [], "embedding": vector},
+    )
+    return dict(zip(OTHERS, documents, strict=True))
 
 
 def _captioned(rng: random.Random) -> list[dict[str, Any]]:
@@ -104,9 +108,10 @@ def _captioned(rng: random.Random) -> list[dict[str, Any]]:
     return [{"text": f"a photo of {', '.join(words)}", "emoji_mappings": mentioned}]
 
 
-def _dump(predictions: list[dict[str, Any]]) -> str:
+def _dump(predictions: list[dict[str, Any]], **more: Any) -> str:
     info = {"name": "made", "version": "1", "framework": "none"}
     document = {
+        **more,
         "service": "made",
         "status": "success",
         "predictions": predictions,

@@ -100,7 +100,10 @@ class MergeRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """Images that need no work where `stage` has seen all that there is of them, and decided by `rule`."""
+    """Images that need no work where `stage` has seen all that there is of them, and decided by `rule`.
+
+    `stage` is also who reads: the merger is shown no replies but those of detectors.
+    """
 
     image_ids: tuple[int, ...]
     stage: str = ""

@@ -142,6 +142,8 @@ ORDER BY i.image_id;
 SELECT image_id, result_id, result_created, service, service_types, bbox_format, vocabulary, data
 FROM results
 WHERE image_id = ANY (%(image_ids)s) AND status = 'success'
+  AND (NOT %(spatial_only)s OR 'spatial' = ANY (service_types)
+       OR (service_types IS NULL AND service = ANY (%(spatial)s)))
 ORDER BY image_id, service;
 
 -- name: snapshot_boxes

@@ -6,11 +6,9 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any, TypeVar
 
 from windmill import catalog
-from windmill.catalog import Service
 from windmill.core import documents, replies
 from windmill.errors import WindmillError
 from windmill.model import Image, MergedBox, Seen, Snapshot, StoredReply
@@ -19,6 +17,8 @@ from windmill.postgres.queries import query
 log = logging.getLogger(__name__)
 
 Read = TypeVar("Read")
+
+_SPATIAL = [name for name, facts in catalog.BUILT_IN.items() if "spatial" in facts.service_types]
 
 
 def without_news(cursor: Any, seen: Seen) -> set[int]:
@@ -31,21 +31,21 @@ def without_news(cursor: Any, seen: Seen) -> set[int]:
         "rule": seen.rule,
         "merger": catalog.MERGER,
         "voter": catalog.VOTER,
-        "spatial": [name for name, facts in catalog.BUILT_IN.items() if "spatial" in facts.service_types],
+        "spatial": _SPATIAL,
     }
     cursor.execute(query("without_news"), asked)
     return {image_id for (image_id,) in cursor.fetchall()}
 
 
-def snapshots(cursor: Any, image_ids: Sequence[int]) -> list[Snapshot]:
-    """What is known of each of the images."""
+def snapshots(cursor: Any, image_ids: Sequence[int], *, spatial_only: bool = False) -> list[Snapshot]:
+    """What is known of each of the images; of replies, if `spatial_only`, those of detectors."""
     ids = {"image_ids": list(image_ids)}
     cursor.execute(query("snapshot_images"), {**ids, "merger": catalog.MERGER})
     images = [
         (Image(image_id=image, path=path, url=url, as_is=as_is), changed)
         for image, path, url, as_is, changed in cursor.fetchall()
     ]
-    cursor.execute(query("snapshot_replies"), ids)
+    cursor.execute(query("snapshot_replies"), {**ids, "spatial_only": spatial_only, "spatial": _SPATIAL})
     spoken = _group(cursor.fetchall(), _stored_reply)
     cursor.execute(query("snapshot_boxes"), ids)
     rows = cursor.fetchall()
@@ -84,28 +84,20 @@ def _stored_reply(
     data: Any,
 ) -> StoredReply | None:
     """A reply as it was checked when stored; None, with a warning, for a row that someone else wrote."""
-    named = tuple(map(str, vocabulary)) if isinstance(vocabulary, list) else vocabulary
-    service = _service(name, tuple(types or ()), bbox_format, named)
+    service = catalog.facts(name)
+    if types:
+        service = replace(service, service_types=tuple(types))
+    if bbox_format:
+        service = replace(service, bbox_format=bbox_format)
+    if vocabulary:
+        named = vocabulary if isinstance(vocabulary, str) else tuple(map(str, vocabulary))
+        service = replace(service, vocabulary=named)
     try:
         reply = replies.read(service, data)
     except (WindmillError, ValueError) as exc:
         log.warning("image %d: result %d of %s is left out: %s", image_id, result_id, name, exc)
         return None
     return StoredReply(result_id=result_id, created=created, reply=reply)
-
-
-@lru_cache(maxsize=1000)  # what rows say of a service is the same in most of them
-def _service(
-    name: str, types: tuple[str, ...], bbox_format: str | None, vocabulary: str | tuple[str, ...] | None
-) -> Service:
-    """As its row says that its reply is to be read; what the row leaves out, the name implies."""
-    service = catalog.facts(name)
-    return replace(
-        service,
-        service_types=types or service.service_types,
-        bbox_format=bbox_format or service.bbox_format,
-        vocabulary=vocabulary or service.vocabulary,
-    )
 
 
 def _stored_box(_: int, key: str, data: Any, __: list[str]) -> MergedBox:

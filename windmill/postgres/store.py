@@ -72,7 +72,8 @@ class PostgresStore:
             cursor.execute(query("lock_images"), {"image_ids": list(image_ids)})
             old = without_news(cursor, unless)
             images = [image_id for image_id in image_ids if image_id not in old]
-            outcomes = [step(snapshot) for snapshot in snapshots(cursor, images)] if images else []
+            only = unless.stage == catalog.MERGER
+            outcomes = [step(snapshot) for snapshot in snapshots(cursor, images, spatial_only=only)]
             versions = self._write(cursor, outcomes)
         self._versions |= versions
         return outcomes
