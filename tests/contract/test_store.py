@@ -421,6 +421,19 @@ def test_boxes_are_news_to_the_voter_and_captions_none_to_the_merger(store, imag
     assert told(store, [image], vote) == [image]
 
 
+def test_a_merger_is_shown_what_detectors_say(store, image, rows):
+    store.save([result(image), result(image, "blip", service_types=("semantic",))])
+    for name in ("rtdetr", "ocr"):  # by someone else, who leaves their types to their names
+        rows("INSERT INTO results (image_id, service, data) VALUES (%s, %s, %s)", image, name, CAT)
+    caught = []
+    for stage in ("bbox_merger", "consensus"):
+        seen = Seen(image_ids=(image,), stage=stage, rule="")
+        store.recompute([image], lambda snapshot: caught.append(snapshot) or Outcome(), seen)
+    merger, voter = ([one.reply.service for one in snapshot.replies] for snapshot in caught)
+    assert merger == ["rtdetr", "yolov8"]
+    assert voter == ["blip", "ocr", "rtdetr", "yolov8"]
+
+
 def test_an_image_is_admitted_once(database):
     assert len(add_images(database, 2)) == 2
     assert add_images(database, 2) == []
