@@ -65,7 +65,8 @@ def live(place: Ground, broker: str, images: int, delay: float, *, late: bool) -
             Producer(Missing(services=SERVICES), ledger, publisher, pace, threading.Event()).run(Nothing())
         _await(cursor, len(SERVICES) * images, alive, _RESULTS)
         alive += start(then)
-        _await(cursor, images, alive, _DONE, (VOTER, [*SERVICES, MERGER]))
+        _await(cursor, images, alive, _DONE, (MERGER, list(DETECTORS)))
+        _await(cursor, images, alive, _DONE, (VOTER, list(SERVICES)))
         _drained(settings)
         return figures(cursor, images)
 
