@@ -13,6 +13,7 @@ from windmill.explaining import Case
 from windmill.findings import Findings, Progress
 from windmill.history import History
 from windmill.model import (
+    NOTHING_SEEN,
     Delivery,
     Dispatch,
     Heartbeat,
@@ -21,6 +22,7 @@ from windmill.model import (
     NewImage,
     Outcome,
     QueueState,
+    Seen,
     Selection,
     Settlement,
     Sighting,
@@ -92,11 +94,13 @@ class Store(Protocol):
         """Upserts all rows of all outcomes. Raises `StoreUnavailable`, `StaleBox` or `StoreError`."""
         ...
 
-    def recompute(self, image_ids: Sequence[int], step: Callable[[Snapshot], Outcome]) -> Sequence[Outcome]:
+    def recompute(
+        self, image_ids: Sequence[int], step: Callable[[Snapshot], Outcome], unless: Seen = NOTHING_SEEN
+    ) -> Sequence[Outcome]:
         """For each image: lock it, read its snapshot, save what `step` makes of it; gives the outcomes.
 
         Two callers with the same image take turns, so the later one sees what the earlier one read and
-        more. Images that no longer exist are left out.
+        more. Images that no longer exist are left out, and those of `unless` that hold nothing new.
         """
         ...
 

@@ -61,7 +61,7 @@ Looking = Callable[[Service, ImageSource, ServiceCaller], Handler]
 # The kinds of work. What is not named here is a service that looks at whole images.
 RECOMPUTATIONS: Mapping[str, Callable[[Service, Settings], Recomputation]] = {
     MERGER: lambda service, settings: Merge(merger=service, detectors=detectors(settings)),
-    VOTER: lambda _, settings: Vote(clock=time.perf_counter, rule=consensus_rule(settings).vote),
+    VOTER: lambda _, settings: _vote(consensus_rule(settings)),
 }
 HANDLERS: Mapping[str, Looking] = {
     SCORER: lambda service, images, caller: Score(service=service, images=images, caller=caller),
@@ -89,6 +89,10 @@ def consensus_rule(settings: Settings) -> ConsensusRule:
     voters = calibration.load(settings.calibration_file).voters
     identity = calibrated.identity(voters)
     return ConsensusRule(identity, partial(calibrated.vote, voters=voters, algorithm=identity))
+
+
+def _vote(rule: ConsensusRule) -> Vote:
+    return Vote(clock=time.perf_counter, rule=rule.vote, identity=rule.identity)
 
 
 def stage_rule(stage: str, settings: Settings) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import threading
 from contextlib import closing
@@ -12,6 +13,7 @@ import pytest
 from tests.contract.test_store import CAT_BOX, PATIENCE, add_images, crop_result, dispatched, done, merged
 from tests.detectors import AVERAGE
 from windmill.catalog import facts
+from windmill.commands import rerun
 from windmill.core import merging, seen, wire
 from windmill.dead import Matching
 from windmill.handlers.merge import Merge
@@ -191,6 +193,17 @@ def test_boxes_and_stages_are_made_again(images, store, ledger):
     stale = {"services": ("bbox_merger",), "which": Which.STALE}
     assert send(ledger, StagesAgain(**stale, rule="another 9")) != []
     assert send(ledger, StagesAgain(**stale, rule=str(merging.rule(AVERAGE)))) == []
+
+
+@pytest.mark.parametrize(("which", "marked"), [({"group": "demo"}, 1), ({"stale": True}, 0)])
+def test_a_stage_works_where_it_has_seen_all_if_a_person_asks(images, store, database, rows, which, marked):
+    store.save([done(images[0])])
+    store.recompute(images, lambda snapshot: VOTER(snapshot, resumed=False))
+    rows("UPDATE stages SET rule = 'an older one'")
+    told = {"stale": False, "failed": False, "group": None, "version": None, "limit": None}
+    told |= {"service": "consensus", "dry_run": False, "json": True, **which}
+    rerun.run(argparse.Namespace(**told), replace(database, broker="postgres"))
+    assert rows("SELECT queue, deliveries FROM jobs") == [("queue_consensus", marked)]  # as in hand before
 
 
 def test_what_lies_in_no_queue_is_lost_and_only_that(images, store, ledger):

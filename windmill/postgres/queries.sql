@@ -117,6 +117,24 @@ SELECT pg_advisory_xact_lock(1, (image_id & 2147483647)::int)
 FROM unnest(%(image_ids)s::bigint[]) AS image_id
 ORDER BY image_id & 2147483647;
 
+-- name: without_news
+-- Of which images a stage has seen all that there is: the marks are those of core/seen.py, as in LostStage.
+SELECT s.image_id
+FROM stages s
+LEFT JOIN stages m ON m.image_id = s.image_id AND m.stage = %(merger)s
+CROSS JOIN LATERAL (
+    SELECT jsonb_object_agg(r.service, (extract(epoch FROM r.result_created) * 1000000)::bigint) AS seen
+    FROM results r
+    WHERE r.image_id = s.image_id AND r.status = 'success'
+      AND (%(stage)s = %(voter)s OR 'spatial' = ANY (r.service_types)
+           OR (r.service_types IS NULL AND r.service = ANY (%(spatial)s)))
+) AS there
+WHERE s.image_id = ANY (%(image_ids)s) AND s.stage = %(stage)s AND s.rule = %(rule)s
+  AND s.seen = CASE
+      WHEN %(stage)s = %(voter)s AND m.changed_at IS NOT NULL
+      THEN there.seen || jsonb_build_object(%(merger)s, (extract(epoch FROM m.changed_at) * 1000000)::bigint)
+      ELSE there.seen END;
+
 -- name: snapshot_images
 SELECT i.image_id, i.image_path, i.image_url, i.as_is, s.changed_at
 FROM images i LEFT JOIN stages s ON s.image_id = i.image_id AND s.stage = %(merger)s
@@ -127,6 +145,8 @@ ORDER BY i.image_id;
 SELECT image_id, result_id, result_created, service, service_types, bbox_format, vocabulary, data
 FROM results
 WHERE image_id = ANY (%(image_ids)s) AND status = 'success'
+  AND (NOT %(spatial_only)s OR 'spatial' = ANY (service_types)
+       OR (service_types IS NULL AND service = ANY (%(spatial)s)))
 ORDER BY image_id, service;
 
 -- name: snapshot_boxes
