@@ -24,13 +24,14 @@ from bench.rounds import Figures, Part, arguments, interleaved, tell
 from windmill import catalog, wiring
 from windmill.core import wire
 from windmill.model import Dispatch, Image, Job
+from windmill.producing import WINDOW
 from windmill.rabbitmq.declaring import Declarer
 from windmill.rabbitmq.link import Link
 from windmill.rabbitmq.publishing import Message, Sender
 from windmill.settings import Settings
 
 BODY = 200_000  # bytes
-TOGETHER = 20  # bodies in one call of the sender: 4 MB
+TOGETHER = 4_000_000  # bytes of bodies in one call of the sender, which has as many as a producer's at most
 FEWER = 20  # times fewer images with bodies, or with a confirm for each publish, which take so much longer
 QUORUM, CLASSIC = {"x-queue-type": "quorum"}, {"x-queue-type": "classic"}
 
@@ -81,10 +82,11 @@ def sender(place: Ground, kind: Mapping[str, str], body: bytes, images: int) -> 
             targets = tuple((name, f"classic_{name}") for name in QUEUES)
             _declare(place, settings, [queue for _, queue in targets], kind)
         message = Message(targets=targets, body=body)
+        together = min(WINDOW, TOGETHER // len(body))
         own.send([message])
         with metered():
-            for start in range(0, images, TOGETHER):
-                own.send([message] * min(TOGETHER, images - start))
+            for start in range(0, images, together):
+                own.send([message] * min(together, images - start))
     return metered.figures
 
 
