@@ -84,7 +84,8 @@ def _reply(name: str) -> str:
 def _box() -> str:
     place = {"x": 100, "y": 20, "width": 50, "height": 60}
     seen = [
-        {"service": name, "result_id": 1, "label": "dog", "emoji": "🐕", "confidence": 0.87, "bbox": place}
+        {"service": name, "result_id": 1, "label": "dog", "emoji": "🐕", "class": "dog",
+         "confidence": 0.87, "bbox": place}
         for name in DETECTORS
     ]
     return json.dumps(

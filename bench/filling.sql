@@ -84,7 +84,12 @@ SELECT service, image_id, format('{"v":1,"image":{"id":%%s,"path":"/photos/%%s.j
 FROM dispatches WHERE state = 'failed';
 
 -- name: jobs
--- What is open waits in queues.
+-- What is open waits in queues; and a service that was asked about everything has not begun.
 INSERT INTO jobs (queue, body, available_at)
 SELECT 'queue_' || service, format('{"v":1,"image":{"id":%%s,"path":"/photos/%%s.jpg"}}', image_id, lpad(image_id::text, 12, '0'))::bytea, dispatched_at
-FROM dispatches WHERE state IN ('queued', 'parked');
+FROM dispatches WHERE state IN ('queued', 'parked')
+UNION ALL
+SELECT 'queue_yolo_oi7', format('{"v":1,"image":{"id":%%s,"path":"/photos/%%s.jpg"}}', image_id, lpad(image_id::text, 12, '0'))::bytea,
+       image_created
+FROM images
+ORDER BY 3;

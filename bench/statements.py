@@ -1,0 +1,184 @@
+"""What workers say to PostgreSQL: a round of everything that they do, with each statement as it was sent."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from unittest.mock import patch
+
+import psycopg2
+from psycopg2.extensions import connection as PgConnection  # noqa: N812 -- a class, whatever its name
+from psycopg2.extensions import cursor as PgCursor  # noqa: N812
+
+from windmill import wiring
+from windmill.catalog import MERGER, VOTER, facts
+from windmill.core import wire
+from windmill.dead import Matching
+from windmill.handlers.merge import Merge
+from windmill.handlers.vote import Vote
+from windmill.model import (
+    Ack,
+    Again,
+    DeadRow,
+    Delivery,
+    Dispatch,
+    DispatchRow,
+    Image,
+    Job,
+    Outcome,
+    PostprocessingRow,
+    ResultRow,
+    Settlement,
+    Snapshot,
+    State,
+    Status,
+)
+from windmill.postgres.broker import PostgresBroker
+from windmill.postgres.broker import connect as connect_broker
+from windmill.postgres.graveyard import PostgresGraveyard
+from windmill.postgres.histories import PostgresHistories
+from windmill.postgres.queries import queries
+from windmill.postgres.store import PostgresStore
+from windmill.settings import Settings
+
+NEW = "yolo_oi7"  # a service that no image has an answer of
+_PATIENCE = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A statement by its name in queries.sql, as the server got it, and the seconds until its answer."""
+
+    name: str
+    text: bytes
+    seconds: float
+
+
+@contextmanager
+def recording() -> Iterator[list[Sent]]:
+    """Every statement that is sent over connections which open meanwhile."""
+    sent: list[Sent] = []
+
+    class Recorder(PgCursor):
+        def execute(self, *words: Any) -> None:
+            began = time.perf_counter()
+            super().execute(*words)
+            sent.append(Sent(_name(self.query), self.query, time.perf_counter() - began))
+
+    def recorded(*words: Any, connect: Any = psycopg2.connect, **named: Any) -> PgConnection:
+        connection: PgConnection = connect(*words, cursor_factory=Recorder, **named)
+        return connection
+
+    with patch("psycopg2.connect", recorded):
+        yield sent
+
+
+def _name(statement: bytes) -> str:
+    """The statement's name: the longest beginning, up to the first gap, that it shares with one."""
+    found = [(len(start), name) for name, start in _starts().items() if statement.startswith(start)]
+    return max(found)[1]
+
+
+@cache
+def _starts() -> dict[str, bytes]:
+    return {name: text.split("%", 1)[0].split("{", 1)[0].encode() for name, text in queries().items()}
+
+
+def store_round(settings: Settings, images: Sequence[int]) -> None:
+    """Results, boxes, votes, crops, and jobs that are given up, for all of the images at once."""
+    detectors, consensus = wiring.detectors(settings), wiring.consensus_rule(settings)
+    merge = Merge(merger=facts(MERGER), detectors=detectors)
+    vote = Vote(clock=time.monotonic, rule=consensus.vote)
+    seen: list[Snapshot] = []
+
+    def look(snapshot: Snapshot) -> Outcome:
+        seen.append(snapshot)
+        return vote(snapshot, resumed=False)
+
+    with closing(PostgresStore(settings, "bench")) as store:
+        store.save([_answered(image) for image in images])
+        store.recompute(images, lambda snapshot: merge(snapshot, resumed=False))
+        store.recompute(images, look)
+        store.save([_looked(one.image.image_id, box.key) for one in seen for box in one.boxes])
+        store.save([_scored(image) for image in images])
+        store.save([_given_up(image) for image in images])
+
+
+def _answered(image: int) -> Outcome:
+    """As `Analyze` says it."""
+    place = {"x": 300, "y": 200, "width": 90 + image % 9, "height": 80}
+    seen = {"label": "Dog", "confidence": 0.8, "emoji": "🐕", "bbox": place}
+    reply = {"service": NEW, "status": "success", "predictions": [seen], "metadata": {"version": f"{NEW} 1"}}
+    service = facts(NEW)
+    row = ResultRow(
+        image_id=image,
+        service=NEW,
+        status=Status.SUCCESS,
+        data=json.dumps(reply, ensure_ascii=False),
+        service_types=service.service_types,
+        bbox_format=service.bbox_format,
+        vocabulary="openimages",
+        processing_time=0.3,
+        model_version=f"{NEW} 1",
+    )
+    settled = DispatchRow(image_id=image, service=NEW, version="", state=State.DONE, found=1)
+    return Outcome(rows=(row, settled))
+
+
+def _looked(image: int, key: str) -> Outcome:
+    data = json.dumps({"predictions": [{"primary": {"hex": "#2f5b7c"}}]})
+    row = PostprocessingRow(image_id=image, box_key=key, service="colors", status=Status.SUCCESS, data=data)
+    return Outcome(rows=(row,))
+
+
+def _scored(image: int) -> Outcome:
+    row = PostprocessingRow(
+        image_id=image, box_key=None, service="caption_score_ollama", status=Status.SUCCESS, data="{}"
+    )
+    return Outcome(rows=(row,))
+
+
+def _given_up(image: int) -> Outcome:
+    row = DeadRow(
+        service=NEW, image_id=image, body=_body(image), attempts=3, error_class="BadReply", error="no"
+    )
+    return Outcome(rows=(row,))
+
+
+def _body(image: int) -> bytes:
+    return wire.encode(Job(image=Image(image_id=image, path=f"/photos/{image}.jpg")))
+
+
+def broker_round(settings: Settings, images: Sequence[int]) -> None:
+    """Sends a job about each image, takes all, gives one back, has one come again, and acks the rest."""
+    jobs = [Dispatch(job=Job(image=Image(image_id=image, path="/a.jpg")), services=(NEW,)) for image in images]
+    with closing(connect_broker(settings, "bench")) as broker:
+        broker.publish(jobs)
+        consumer = broker.consumer(NEW, len(images))
+        taken: list[Delivery] = []
+        while len(taken) < len(images):
+            found = consumer.take(len(images), _PATIENCE)
+            assert found, "a job is gone"
+            taken += found
+        back, again, *rest = taken
+        del back  # it goes back when the consumer closes
+        consumer.settle([Settlement(delivery=one, decision=Ack()) for one in rest])
+        consumer.settle([Settlement(delivery=again, decision=Again(delay=0.0, attempt=1))])
+        consumer.depth()
+        consumer.take_suspect()
+        consumer.close()
+
+
+def lookup_round(settings: Settings, image: int) -> None:
+    """What people ask about one image."""
+    with closing(PostgresHistories(settings, "bench")) as histories:
+        for name in (str(image), f"{image:012}.jpg", f"/photos/{image // 1000}/{image:012}.jpg"):
+            histories.find(name)
+        histories.case(image)
+    with closing(PostgresGraveyard(settings, "bench")) as graveyard:
+        graveyard.jobs(Matching(image_id=image), after=0, limit=10)

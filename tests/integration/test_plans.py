@@ -1,0 +1,85 @@
+"""Every statement that a worker sends goes by an index, however many rows there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from bench.filling import TABLES, fill
+from bench.statements import broker_round, lookup_round, recording, store_round
+from windmill.postgres.queries import queries
+from windmill.settings import Settings
+
+IMAGES = 1500  # enough that no plan is better for a table's smallness
+
+# What these send may take as long as the tables are large, or has no table.
+OTHERS = {
+    "the producer, rerun, reconcile, run's watch, the whole of a group": {
+        "Missing", "ImagesAgain", "StagesAgain", "BoxesAgain", "LostDispatches", "LostStage", "LostCrops",
+        "LostCaptions", "count_selected", "count_selected_images", "forget_count", "begin_count", "counted",
+        "end_count", "analyze_count", "open_services", "versions", "make_current", "last_hour", "groups",
+        "server_time", "send_in_turn", "run_progress", "embeddings", "findings", "census",
+    },
+    "all that is dead": {"dead_groups", "drop_dead", "delete_dead"},
+    "ingest": {"known_images", "add_images"},
+    "setting up": {"database_exists", "create_database"},
+    "no plan": {"listen", "as_of_one_moment"},
+    "parts of statements": {"about_a_box", "about_an_image", "dead_matching"},
+}  # fmt: skip
+WITHOUT_PLAN = {name for kind in ("no plan",) for name in OTHERS[kind]}
+SENT = sorted(queries().keys() - set().union(*OTHERS.values()))
+
+
+@pytest.fixture(scope="module")
+def filled(postgres_server) -> Iterator[Settings]:
+    name = postgres_server.new_database()
+    settings = Settings(
+        db_host=postgres_server.host, db_port=postgres_server.port, db_name=name, db_user="windmill"
+    )
+    fill(settings, IMAGES)
+    yield settings
+    postgres_server.drop(name)
+
+
+@pytest.fixture(scope="module")
+def plans(filled, postgres_server) -> Mapping[str, list[Any]]:
+    """The plans of each statement that was sent, by its name."""
+    images = range(700, 705)
+    with recording() as sent:
+        store_round(filled, images)
+        broker_round(filled, images)
+        lookup_round(filled, images[0])
+    found: dict[str, list[Any]] = {}
+    with closing(postgres_server.connect(filled.db_name)) as connection, connection.cursor() as cursor:
+        for one in sent:
+            if one.name not in WITHOUT_PLAN:
+                cursor.execute(b"EXPLAIN (FORMAT JSON) " + one.text)
+                found.setdefault(one.name, []).append(cursor.fetchone()[0][0]["Plan"])
+    return found
+
+
+def read_throughout(plan: Any) -> list[str]:
+    """The scans that read a whole table, or a whole index."""
+    below = [found for child in plan.get("Plans", ()) for found in read_throughout(child)]
+    table, kind = plan.get("Relation Name"), plan["Node Type"]
+    named = [child.get("Index Cond") for child in (plan, *plan.get("Plans", ()))]
+    if kind.endswith("Scan") and table in TABLES and not any(named):
+        below.append(f"{kind} on {table} by {plan.get('Index Name')}")
+    return below
+
+
+@pytest.mark.parametrize("name", SENT)
+def test_it_goes_by_an_index(name, plans):
+    assert name in plans, "sent by nobody in the round of bench/statements.py: add it there, or to OTHERS"
+    for plan in plans[name]:
+        assert read_throughout(plan) == []
+
+
+def test_a_scan_of_a_whole_table_is_noticed(filled, postgres_server):
+    with closing(postgres_server.connect(filled.db_name)) as connection, connection.cursor() as cursor:
+        for statement in ("SELECT count(*) FROM results", "SELECT * FROM images WHERE width = 9"):
+            cursor.execute(f"EXPLAIN (FORMAT JSON) {statement}")
+            assert read_throughout(cursor.fetchone()[0][0]["Plan"])
