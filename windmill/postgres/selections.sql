@@ -88,16 +88,16 @@ ORDER BY key
 LIMIT %(limit)s;
 
 -- name: LostDispatches
--- Of each service the first that are lost, for it is by service that the index on open ones is ordered; and of
--- all these the first.
+-- Of each service and state the first that are lost, for so the index on what is open is ordered; and of all these
+-- the first.
 SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, open.version, NULL AS box_key,
        NULL::jsonb AS bbox, NULL AS captioner, NULL AS caption, open.services
 FROM (
     SELECT lost.image_id, lost.version, array_agg(s.service ORDER BY s.service) AS services
-    FROM unnest(%(services)s::text[]) AS s (service)
+    FROM unnest(%(services)s::text[]) AS s (service) CROSS JOIN unnest(ARRAY['queued', 'parked']) AS w (state)
     CROSS JOIN LATERAL (
         SELECT d.image_id, d.version FROM dispatches d
-        WHERE d.service = s.service AND d.state IN ('queued', 'parked') AND d.image_id > %(after)s
+        WHERE d.service = s.service AND d.state = w.state AND d.state <> 'done' AND d.image_id > %(after)s
           AND d.dispatched_at < %(before)s
           AND 0 = (SELECT count(*) FROM pg_temp.counted c
                    WHERE c.service = d.service AND c.image_id = d.image_id AND c.version = d.version)
