@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -52,11 +53,13 @@ _PATIENCE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A statement by its name in queries.sql, as the server got it, and the seconds until its answer."""
+    """A statement by its name in queries.sql, as the server got it, the seconds until its answer, and those of
+    the server's CPU, which other load on the machine does not change."""
 
     name: str
     text: bytes
     seconds: float
+    cpu: float
 
 
 @contextmanager
@@ -66,9 +69,11 @@ def recording() -> Iterator[list[Sent]]:
 
     class Recorder(PgCursor):
         def execute(self, *words: Any) -> None:
-            began = time.perf_counter()
+            pid = self.connection.info.backend_pid
+            began, before = time.perf_counter(), cpu_seconds(pid)
             super().execute(*words)
-            sent.append(Sent(_name(self.query), self.query, time.perf_counter() - began))
+            seconds = time.perf_counter() - began
+            sent.append(Sent(_name(self.query), self.query, seconds, cpu_seconds(pid) - before))
 
     def recorded(*words: Any, connect: Any = psycopg2.connect, **named: Any) -> PgConnection:
         connection: PgConnection = connect(*words, cursor_factory=Recorder, **named)
@@ -76,6 +81,11 @@ def recording() -> Iterator[list[Sent]]:
 
     with patch("psycopg2.connect", recorded):
         yield sent
+
+
+def cpu_seconds(pid: int) -> float:
+    """Time on a CPU so far, to the nanosecond; Linux alone tells that (proc(5), schedstat)."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text("ascii").split()[0]) / 1e9
 
 
 def _name(statement: bytes) -> str:
