@@ -4,28 +4,31 @@
 -- key, image_id, image_path, image_url, version, box_key, bbox, captioner, caption, services.
 --
 -- A window of a selection is read in the order of its key, each row looked up by an index as it comes. So conditions
--- are scalar subqueries, `0 = (SELECT count(*) …)`: an EXISTS may be answered for all images at once, by a sort or a
--- hash of all that there is, and that again for every hundred.
+-- are scalar subqueries, `1 > (SELECT count(*) …)`: an EXISTS may be answered for all images at once, by a sort or a
+-- hash of all that there is, and that again for every hundred. `1 >` and not `0 =`: of an inequality the planner
+-- expects that it often holds, so that a window is full soon; of an equality, that it must read and sort everything.
 
 -- name: Missing
--- An image lacks a service when there is no result, nor a job under way, nor a reason to do without. Most images
--- lack nothing: that there are as many results as services is seen in a third of the time of asking for each.
+-- An image lacks a service when there is no result, nor a job under way, nor a reason to do without. Of most images
+-- there are as many results as services, and no more is asked.
 SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, '' AS version, NULL AS box_key,
        NULL::jsonb AS bbox, NULL AS captioner, NULL AS caption, lacking.services
 FROM images i
 CROSS JOIN LATERAL (
+    SELECT coalesce(array_agg(r.service), ARRAY[]::text[]) AS services FROM results r
+    WHERE %(resume)s AND r.image_id = i.image_id AND r.service = ANY (%(services)s)
+) AS answered
+CROSS JOIN LATERAL (
     SELECT array_agg(s.service ORDER BY s.position) AS services
     FROM unnest(%(services)s::text[]) WITH ORDINALITY AS s (service, position)
-    WHERE NOT %(resume)s
-       OR (NOT EXISTS (SELECT 1 FROM results r WHERE r.image_id = i.image_id AND r.service = s.service)
-           AND NOT EXISTS (SELECT 1 FROM dispatches d
-                           WHERE d.image_id = i.image_id AND d.service = s.service
-                             AND d.state IN ('queued', 'parked', 'skipped')))
+    WHERE s.service <> ALL (answered.services)
+      AND (NOT %(resume)s
+           OR NOT EXISTS (SELECT 1 FROM dispatches d
+                          WHERE d.image_id = i.image_id AND d.service = s.service
+                            AND d.state IN ('queued', 'parked', 'skipped')))
 ) AS lacking
 WHERE i.image_id > %(after)s AND (%(group)s::text IS NULL OR i.image_group = %(group)s)
-  AND (NOT %(resume)s
-       OR cardinality(%(services)s::text[])
-              > (SELECT count(*) FROM results r WHERE r.image_id = i.image_id AND r.service = ANY (%(services)s)))
+  AND cardinality(answered.services) < cardinality(%(services)s::text[])
   AND lacking.services IS NOT NULL
 ORDER BY key
 LIMIT %(limit)s;
@@ -37,7 +40,7 @@ SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, d.version, NULL
 FROM dispatches d JOIN images i USING (image_id)
 WHERE d.service = (%(services)s::text[])[1] AND d.state = 'failed' AND d.image_id > %(after)s
   AND (%(group)s::text IS NULL OR i.image_group = %(group)s)
-  AND 0 = (SELECT count(*) FROM dispatches o
+  AND 1 > (SELECT count(*) FROM dispatches o
            WHERE o.image_id = d.image_id AND o.service = d.service
              AND (o.state IN ('queued', 'parked') OR (o.dispatched_at, o.version) > (d.dispatched_at, d.version)))
 ORDER BY key
@@ -53,7 +56,7 @@ WHERE i.image_id > %(after)s AND (%(group)s::text IS NULL OR i.image_group = %(g
        OR 0 < (SELECT count(*) FROM results r
                WHERE r.image_id = i.image_id AND r.service = ANY (%(services)s)
                  AND r.status = 'success' AND r.model_version <> %(version)s))
-  AND 0 = (SELECT count(*) FROM dispatches d
+  AND 1 > (SELECT count(*) FROM dispatches d
            WHERE d.image_id = i.image_id AND d.service = ANY (%(services)s) AND d.state IN ('queued', 'parked'))
 ORDER BY key
 LIMIT %(limit)s;
@@ -99,7 +102,7 @@ FROM (
         SELECT d.image_id, d.version FROM dispatches d
         WHERE d.service = s.service AND d.state = w.state AND d.state <> 'done' AND d.image_id > %(after)s
           AND d.dispatched_at < %(before)s
-          AND 0 = (SELECT count(*) FROM pg_temp.counted c
+          AND 1 > (SELECT count(*) FROM pg_temp.counted c
                    WHERE c.service = d.service AND c.image_id = d.image_id AND c.version = d.version)
         ORDER BY d.image_id
         FETCH FIRST (coalesce(%(limit)s::bigint, 9223372036854775807)) ROWS WITH TIES
@@ -132,7 +135,7 @@ WHERE i.image_id > %(after)s AND there.latest < %(before)s
       THEN there.seen || jsonb_build_object('bbox_merger',
                                             (extract(epoch FROM m.changed_at) * 1000000)::bigint)
       ELSE there.seen END
-  AND 0 = (SELECT count(*) FROM pg_temp.counted c
+  AND 1 > (SELECT count(*) FROM pg_temp.counted c
            WHERE c.service = ANY (%(services)s) AND c.image_id = i.image_id)
 ORDER BY key
 LIMIT %(limit)s;
@@ -144,9 +147,9 @@ FROM merged_boxes m
 JOIN images i USING (image_id)
 WHERE m.merged_id > %(after)s AND m.created < %(before)s
   AND (%(only)s::text IS NULL OR m.merged_data ->> 'class' = %(only)s)
-  AND 0 = (SELECT count(*) FROM postprocessing p
+  AND 1 > (SELECT count(*) FROM postprocessing p
            WHERE p.merged_box_id = m.merged_id AND p.service = %(kept_as)s)
-  AND 0 = (SELECT count(*) FROM pg_temp.counted c
+  AND 1 > (SELECT count(*) FROM pg_temp.counted c
            WHERE c.service = ANY (%(services)s) AND c.image_id = i.image_id AND c.part = m.box_key)
 ORDER BY key
 LIMIT %(limit)s;
@@ -164,10 +167,10 @@ CROSS JOIN LATERAL (
     FROM results r
     WHERE r.image_id = i.image_id AND r.service = ANY (%(captioners)s) AND r.status = 'success'
       AND r.result_created < %(before)s
-      AND 0 = (SELECT count(*) FROM postprocessing p
+      AND 1 > (SELECT count(*) FROM postprocessing p
                WHERE p.image_id = r.image_id AND p.merged_box_id IS NULL
                  AND p.service = 'caption_score_' || r.service)
-      AND 0 = (SELECT count(*) FROM pg_temp.counted c
+      AND 1 > (SELECT count(*) FROM pg_temp.counted c
                WHERE c.service = ANY (%(services)s) AND c.image_id = r.image_id AND c.part = r.service)
     OFFSET 0
 ) AS said
