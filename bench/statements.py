@@ -30,7 +30,9 @@ from windmill.model import (
     Dispatch,
     DispatchRow,
     Image,
+    ImagesAgain,
     Job,
+    Missing,
     Outcome,
     PostprocessingRow,
     ResultRow,
@@ -38,11 +40,13 @@ from windmill.model import (
     Snapshot,
     State,
     Status,
+    Which,
 )
 from windmill.postgres.broker import PostgresBroker
 from windmill.postgres.broker import connect as connect_broker
 from windmill.postgres.graveyard import PostgresGraveyard
 from windmill.postgres.histories import PostgresHistories
+from windmill.postgres.ledger import PostgresLedger
 from windmill.postgres.queries import queries
 from windmill.postgres.store import PostgresStore
 from windmill.settings import Settings
@@ -164,6 +168,16 @@ def _body(image: int) -> bytes:
     return wire.encode(Job(image=Image(image_id=image, path=f"/photos/{image}.jpg")))
 
 
+def send_round(settings: Settings, images: int) -> None:
+    """The producer's windows, to a broker that takes everything; ends in the middle of the images."""
+    with closing(PostgresLedger(settings, "bench")) as ledger:
+        asked = Missing(services=("label_embedding",))
+        ledger.send(asked, lambda window: None, after=images // 2, limit=5)
+        ledger.send(
+            ImagesAgain(services=(NEW,), which=Which.ALL), lambda window: None, after=images // 2, limit=5
+        )
+
+
 def broker_round(settings: Settings, images: Sequence[int]) -> None:
     """Sends a job about each image, takes all, gives one back, has one come again, and acks the rest."""
     jobs = [Dispatch(job=Job(image=Image(image_id=image, path="/a.jpg")), services=(NEW,)) for image in images]
@@ -181,6 +195,8 @@ def broker_round(settings: Settings, images: Sequence[int]) -> None:
         consumer.settle([Settlement(delivery=again, decision=Again(delay=0.0, attempt=1))])
         consumer.depth()
         consumer.take_suspect()
+        consumer.pause()
+        consumer.resume()
         consumer.close()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench.filling import TABLES, fill
-from bench.statements import broker_round, lookup_round, recording, store_round
+from bench.statements import broker_round, lookup_round, recording, send_round, store_round
 from windmill.postgres.queries import queries
 from windmill.settings import Settings
 
@@ -52,6 +52,7 @@ def plans(filled, postgres_server) -> Mapping[str, list[Any]]:
         store_round(filled, images)
         broker_round(filled, images)
         lookup_round(filled, images[0])
+        send_round(filled, IMAGES)
     found: dict[str, list[Any]] = {}
     with closing(postgres_server.connect(filled.db_name)) as connection, connection.cursor() as cursor:
         for one in sent:

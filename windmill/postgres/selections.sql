@@ -1,7 +1,7 @@
 -- Which jobs to send (model/selections.py): one statement for each kind of selection, under its name, or under that
 -- and which of them (ImagesAgain_failed). All give the same columns, in the order of `key`, from the first key above
 -- `after`:
--- key, image_id, image_path, image_url, version, box_key, bbox, captioner, caption, services.
+-- key, image_id, image_path, image_url, as_is, version, box_key, bbox, captioner, caption, services.
 --
 -- A window of a selection is read in the order of its key, each row looked up by an index as it comes. So conditions
 -- are scalar subqueries, `1 > (SELECT count(*) …)`: an EXISTS may be answered for all images at once, by a sort or a
@@ -11,7 +11,7 @@
 -- name: Missing
 -- An image lacks a service when there is no result, nor a job under way, nor a reason to do without. Of most images
 -- there are as many results as services, and no more is asked.
-SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, '' AS version, NULL AS box_key,
+SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, i.as_is, '' AS version, NULL AS box_key,
        NULL::jsonb AS bbox, NULL AS captioner, NULL AS caption, lacking.services
 FROM images i
 CROSS JOIN LATERAL (
@@ -35,8 +35,8 @@ LIMIT %(limit)s;
 
 -- name: ImagesAgain_failed
 -- What was asked last, and given up. Not what is under way: that will be made anew by itself.
-SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, d.version, NULL AS box_key, NULL::jsonb AS bbox,
-       NULL AS captioner, NULL AS caption, %(services)s::text[] AS services
+SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, i.as_is, d.version, NULL AS box_key,
+       NULL::jsonb AS bbox, NULL AS captioner, NULL AS caption, %(services)s::text[] AS services
 FROM dispatches d JOIN images i USING (image_id)
 WHERE d.service = (%(services)s::text[])[1] AND d.state = 'failed' AND d.image_id > %(after)s
   AND (%(group)s::text IS NULL OR i.image_group = %(group)s)
@@ -48,8 +48,8 @@ LIMIT %(limit)s;
 
 -- name: ImagesAgain
 -- All, or what another version said.
-SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, %(version)s::text AS version, NULL AS box_key,
-       NULL::jsonb AS bbox, NULL AS captioner, NULL AS caption, %(services)s::text[] AS services
+SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, i.as_is, %(version)s::text AS version,
+       NULL AS box_key, NULL::jsonb AS bbox, NULL AS captioner, NULL AS caption, %(services)s::text[] AS services
 FROM images i
 WHERE i.image_id > %(after)s AND (%(group)s::text IS NULL OR i.image_group = %(group)s)
   AND (%(which)s = 'all'
@@ -62,7 +62,7 @@ ORDER BY key
 LIMIT %(limit)s;
 
 -- name: StagesAgain
-SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, '' AS version, NULL AS box_key,
+SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, i.as_is, '' AS version, NULL AS box_key,
        NULL::jsonb AS bbox, NULL AS captioner, NULL AS caption, %(services)s::text[] AS services
 FROM images i
 WHERE i.image_id > %(after)s AND (%(group)s::text IS NULL OR i.image_group = %(group)s)
@@ -76,7 +76,7 @@ ORDER BY key
 LIMIT %(limit)s;
 
 -- name: BoxesAgain
-SELECT m.merged_id AS key, i.image_id, i.image_path, i.image_url, '' AS version, m.box_key,
+SELECT m.merged_id AS key, i.image_id, i.image_path, i.image_url, i.as_is, '' AS version, m.box_key,
        m.merged_data -> 'crop' AS bbox, NULL AS captioner, NULL AS caption, %(services)s::text[] AS services
 FROM merged_boxes m
 JOIN images i USING (image_id)
@@ -93,7 +93,7 @@ LIMIT %(limit)s;
 -- name: LostDispatches
 -- Of each service and state the first that are lost, for so the index on what is open is ordered; and of all these
 -- the first.
-SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, open.version, NULL AS box_key,
+SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, i.as_is, open.version, NULL AS box_key,
        NULL::jsonb AS bbox, NULL AS captioner, NULL AS caption, open.services
 FROM (
     SELECT lost.image_id, lost.version, array_agg(s.service ORDER BY s.service) AS services
@@ -116,7 +116,7 @@ ORDER BY key;
 
 -- name: LostStage
 -- The marks are those of core/seen.py; an image that got a reply meanwhile has a job that is on its way.
-SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, '' AS version, NULL AS box_key,
+SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, i.as_is, '' AS version, NULL AS box_key,
        NULL::jsonb AS bbox, NULL AS captioner, NULL AS caption, %(services)s::text[] AS services
 FROM images i
 CROSS JOIN LATERAL (
@@ -141,7 +141,7 @@ ORDER BY key
 LIMIT %(limit)s;
 
 -- name: LostCrops
-SELECT m.merged_id AS key, i.image_id, i.image_path, i.image_url, '' AS version, m.box_key,
+SELECT m.merged_id AS key, i.image_id, i.image_path, i.image_url, i.as_is, '' AS version, m.box_key,
        m.merged_data -> 'crop' AS bbox, NULL AS captioner, NULL AS caption, %(services)s::text[] AS services
 FROM merged_boxes m
 JOIN images i USING (image_id)
@@ -155,7 +155,7 @@ ORDER BY key
 LIMIT %(limit)s;
 
 -- name: LostCaptions
-SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, '' AS version, NULL AS box_key,
+SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, i.as_is, '' AS version, NULL AS box_key,
        NULL::jsonb AS bbox, said.service AS captioner, said.caption, %(services)s::text[] AS services
 FROM images i
 CROSS JOIN LATERAL (
