@@ -84,8 +84,15 @@ def _reply(name: str) -> str:
 def _box() -> str:
     place = {"x": 100, "y": 20, "width": 50, "height": 60}
     seen = [
-        {"service": name, "result_id": 1, "label": "dog", "emoji": "🐕", "class": "dog",
-         "confidence": 0.87, "bbox": place}
+        {
+            "service": name,
+            "result_id": 1,
+            "label": "dog",
+            "emoji": "🐕",
+            "class": "dog",
+            "confidence": 0.87,
+            "bbox": place,
+        }
         for name in DETECTORS
     ]
     return json.dumps(
@@ -125,7 +132,5 @@ def _finish(connection: PgConnection) -> None:
     connection.autocommit = True
     with connection.cursor() as cursor:
         for table, column in (("images", "image_id"), ("merged_boxes", "merged_id")):
-            cursor.execute(
-                "SELECT setval(pg_get_serial_sequence(%s, %s), 1000000000)", (table, column)
-            )
+            cursor.execute("SELECT setval(pg_get_serial_sequence(%s, %s), 1000000000)", (table, column))
         cursor.execute("VACUUM ANALYZE")

@@ -52,7 +52,8 @@ from windmill.postgres.store import PostgresStore
 from windmill.settings import Settings
 
 NEW = "yolo_oi7"  # a service that no image has an answer of
-_PATIENCE = 10.0
+_PATIENCE = 10.0  # seconds for a job that is there
+_LOOK = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +181,18 @@ def send_round(settings: Settings, images: int) -> None:
 
 def broker_round(settings: Settings, images: Sequence[int]) -> None:
     """Sends a job about each image, takes all, gives one back, has one come again, and acks the rest."""
-    jobs = [Dispatch(job=Job(image=Image(image_id=image, path="/a.jpg")), services=(NEW,)) for image in images]
+    jobs = [
+        Dispatch(job=Job(image=Image(image_id=image, path="/a.jpg")), services=(NEW,)) for image in images
+    ]
     with closing(connect_broker(settings, "bench")) as broker:
         broker.publish(jobs)
+        idle = broker.consumer("nothing", 1)
+        for _ in range(2):  # between the two it has asked when the next job is due
+            idle.take_suspect()
         consumer = broker.consumer(NEW, len(images))
         taken: list[Delivery] = []
         while len(taken) < len(images):
-            found = consumer.take(len(images), _PATIENCE)
+            found = consumer.take(len(images) - len(taken), _PATIENCE)
             assert found, "a job is gone"
             taken += found
         back, again, *rest = taken
@@ -196,7 +202,8 @@ def broker_round(settings: Settings, images: Sequence[int]) -> None:
         consumer.depth()
         consumer.take_suspect()
         consumer.pause()
-        consumer.resume()
+        while broker.queue_states([NEW])[NEW].consumers:
+            time.sleep(_LOOK)
         consumer.close()
 
 

@@ -229,9 +229,8 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 
 -- name: images_called
 SELECT image_id FROM images
-WHERE image_id = CASE WHEN %(name)s ~ '^(0|[1-9][0-9]{0,17})$' THEN %(name)s::bigint END
-   OR image_path = %(name)s OR image_filename = %(name)s OR image_url = %(name)s
-ORDER BY (image_id::text = %(name)s) DESC, image_id
+WHERE image_id = %(number)s OR image_path = %(name)s OR image_filename = %(name)s OR image_url = %(name)s
+ORDER BY (image_id = %(number)s) IS TRUE DESC, image_id
 LIMIT 11;
 
 -- name: history_image
