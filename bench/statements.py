@@ -17,7 +17,7 @@ from psycopg2.extensions import connection as PgConnection  # noqa: N812 -- a cl
 from psycopg2.extensions import cursor as PgCursor  # noqa: N812
 
 from windmill import wiring
-from windmill.catalog import MERGER, VOTER, facts
+from windmill.catalog import MERGER, facts
 from windmill.core import wire
 from windmill.dead import Matching
 from windmill.handlers.merge import Merge
@@ -42,7 +42,6 @@ from windmill.model import (
     Status,
     Which,
 )
-from windmill.postgres.broker import PostgresBroker
 from windmill.postgres.broker import connect as connect_broker
 from windmill.postgres.graveyard import PostgresGraveyard
 from windmill.postgres.histories import PostgresHistories
@@ -58,8 +57,10 @@ _LOOK = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A statement by its name in queries.sql, as the server got it, the seconds until its answer, and those of
-    the server's CPU, which other load on the machine does not change."""
+    """A statement by its name in queries.sql, as the server got it, and the seconds until its answer.
+
+    `cpu` are those of the server's CPU, which other load on the machine hardly changes.
+    """
 
     name: str
     text: bytes
@@ -171,19 +172,19 @@ def _body(image: int) -> bytes:
 
 def send_round(settings: Settings, images: int) -> None:
     """The producer's windows, to a broker that takes everything; ends in the middle of the images."""
+    again = ImagesAgain(services=(NEW,), which=Which.ALL)
     with closing(PostgresLedger(settings, "bench")) as ledger:
-        asked = Missing(services=("label_embedding",))
-        ledger.send(asked, lambda window: None, after=images // 2, limit=5)
-        ledger.send(
-            ImagesAgain(services=(NEW,), which=Which.ALL), lambda window: None, after=images // 2, limit=5
-        )
+        for asked in (Missing(services=("label_embedding",)), again):
+            ledger.send(asked, _taken, after=images // 2, limit=5)
+
+
+def _taken(_: Sequence[Dispatch]) -> None:
+    """What a broker does that takes everything."""
 
 
 def broker_round(settings: Settings, images: Sequence[int]) -> None:
     """Sends a job about each image, takes all, gives one back, has one come again, and acks the rest."""
-    jobs = [
-        Dispatch(job=Job(image=Image(image_id=image, path="/a.jpg")), services=(NEW,)) for image in images
-    ]
+    jobs = [Dispatch(job=wire.decode(_body(image)), services=(NEW,)) for image in images]
     with closing(connect_broker(settings, "bench")) as broker:
         broker.publish(jobs)
         idle = broker.consumer("nothing", 1)
