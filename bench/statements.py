@@ -95,9 +95,9 @@ def cpu_seconds(pid: int) -> float:
 
 
 def _name(statement: bytes) -> str:
-    """The statement's name: the longest beginning, up to the first gap, that it shares with one."""
+    """The statement's name: the longest beginning, up to the first gap, that it shares with one; or none."""
     found = [(len(start), name) for name, start in _starts().items() if statement.startswith(start)]
-    return max(found)[1]
+    return max(found, default=(0, ""))[1]
 
 
 @cache

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
+import pwd
 import signal
 from pathlib import Path
 
@@ -44,6 +46,9 @@ class Postgres(Server):
     def prepare(self) -> None:
         if (self._data / "PG_VERSION").exists():
             return
+        self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.geteuid() == 0:
+            os.chown(self._data, pwd.getpwnam(self.user).pw_uid, pwd.getpwnam(self.user).pw_gid)
         initdb = str(find("initdb", _BINARIES))
         self.once(
             initdb,
