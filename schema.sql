@@ -115,6 +115,8 @@ CREATE UNIQUE INDEX IF NOT EXISTS postprocessing_box
 CREATE UNIQUE INDEX IF NOT EXISTS postprocessing_image
     ON postprocessing (image_id, service) WHERE merged_box_id IS NULL;
 CREATE INDEX IF NOT EXISTS postprocessing_by_image ON postprocessing (image_id);
+CREATE INDEX IF NOT EXISTS postprocessing_failed
+    ON postprocessing (service, merged_box_id) WHERE status <> 'success';
 
 -- What the merger and the voter last made of each image, and from what: `seen` holds, for each reply that they
 -- read, its service and its time in microseconds. Where that differs from `results`, a job is under way or lost.

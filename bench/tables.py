@@ -91,7 +91,7 @@ def jobs_table(seen: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
-# --- people's questions --------------------------------------------------------------------------------------
+# --- people's questions ------------------------------------------------------------------------------------
 
 
 def ask(question: Callable[[Settings], object], settings: Settings) -> Figures:

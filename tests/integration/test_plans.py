@@ -24,7 +24,7 @@ MUCH_DIED = """
 # What these send may take as long as the tables are large, or has no table.
 OTHERS = {
     "the producer, rerun, reconcile, run's watch, the whole of a group": {
-        "ImagesAgain_failed", "StagesAgain", "BoxesAgain", "LostDispatches", "LostStage", "LostCrops",
+        "ImagesAgain_failed", "StagesAgain", "BoxesAgain", "BoxesAgain_failed", "LostDispatches", "LostStage", "LostCrops",
         "LostCaptions", "count_selected", "count_selected_images", "forget_count", "begin_count", "counted",
         "end_count", "analyze_count", "open_services", "versions", "make_current", "last_hour", "groups",
         "run_progress", "embeddings", "findings", "census",

@@ -76,6 +76,7 @@ ORDER BY key
 LIMIT %(limit)s;
 
 -- name: BoxesAgain
+-- All, or what another version said.
 SELECT m.merged_id AS key, i.image_id, i.image_path, i.image_url, i.as_is, '' AS version, m.box_key,
        m.merged_data -> 'crop' AS bbox, NULL AS captioner, NULL AS caption, %(services)s::text[] AS services
 FROM merged_boxes m
@@ -85,9 +86,20 @@ WHERE m.merged_id > %(after)s AND (%(group)s::text IS NULL OR i.image_group = %(
   AND (%(which)s = 'all'
        OR 0 < (SELECT count(*) FROM postprocessing p
                WHERE p.merged_box_id = m.merged_id AND p.service = %(kept_as)s
-                 AND CASE %(which)s WHEN 'failed' THEN p.status <> 'success'
-                     ELSE p.status = 'success' AND p.model_version <> %(version)s END))
+                 AND p.status = 'success' AND p.model_version <> %(version)s))
 ORDER BY key
+LIMIT %(limit)s;
+
+-- name: BoxesAgain_failed
+SELECT m.merged_id AS key, i.image_id, i.image_path, i.image_url, i.as_is, '' AS version, m.box_key,
+       m.merged_data -> 'crop' AS bbox, NULL AS captioner, NULL AS caption, %(services)s::text[] AS services
+FROM postprocessing p
+JOIN merged_boxes m ON m.merged_id = p.merged_box_id
+JOIN images i ON i.image_id = m.image_id
+WHERE p.service = %(kept_as)s AND p.status <> 'success' AND p.merged_box_id > %(after)s
+  AND (%(group)s::text IS NULL OR i.image_group = %(group)s)
+  AND (%(only)s::text IS NULL OR m.merged_data ->> 'class' = %(only)s)
+ORDER BY p.merged_box_id
 LIMIT %(limit)s;
 
 -- name: LostDispatches
