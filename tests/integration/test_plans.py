@@ -24,10 +24,10 @@ MUCH_DIED = """
 # What these send may take as long as the tables are large, or has no table.
 OTHERS = {
     "the producer, rerun, reconcile, run's watch, the whole of a group": {
-        "ImagesAgain_failed", "StagesAgain", "BoxesAgain", "BoxesAgain_failed", "LostDispatches", "LostStage", "LostCrops",
-        "LostCaptions", "count_selected", "count_selected_images", "forget_count", "begin_count", "counted",
-        "end_count", "analyze_count", "open_services", "versions", "make_current", "last_hour", "groups",
-        "run_progress", "embeddings", "findings", "census",
+        "ImagesAgain_failed", "StagesAgain", "BoxesAgain", "BoxesAgain_failed", "LostDispatches", "LostStage",
+        "LostCrops", "LostCaptions", "count_selected", "count_selected_images", "forget_count",
+        "begin_count", "counted", "end_count", "analyze_count", "open_services", "versions", "make_current",
+        "last_hour", "groups", "run_progress", "embeddings", "findings", "census",
     },
     "all that is dead": {"dead_groups", "drop_dead", "delete_dead"},
     "ingest": {"known_images", "add_images"},
