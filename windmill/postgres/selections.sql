@@ -23,9 +23,9 @@ CROSS JOIN LATERAL (
     FROM unnest(%(services)s::text[]) WITH ORDINALITY AS s (service, position)
     WHERE s.service <> ALL (answered.services)
       AND (NOT %(resume)s
-           OR NOT EXISTS (SELECT 1 FROM dispatches d
-                          WHERE d.image_id = i.image_id AND d.service = s.service
-                            AND d.state IN ('queued', 'parked', 'skipped')))
+           OR 1 > (SELECT count(*) FROM dispatches d
+                   WHERE d.image_id = i.image_id AND d.service = s.service
+                     AND d.state IN ('queued', 'parked', 'skipped')))
 ) AS lacking
 WHERE i.image_id > %(after)s AND (%(group)s::text IS NULL OR i.image_group = %(group)s)
   AND cardinality(answered.services) < cardinality(%(services)s::text[])
