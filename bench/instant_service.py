@@ -1,23 +1,29 @@
-"""An ML service that answers at once: a keep-alive HTTP server of a few lines, in a process of its own."""
+"""An ML service that answers at once: a keep-alive HTTP server of a few lines, in a process of its own.
+
+`python -m bench.instant_service PORT [FILE]`: FILE has a reply a line, which it gives in turn.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Iterable, Iterator
+from itertools import cycle
+from pathlib import Path
 
 BODY = (
     b'{"service": "yolo", "status": "success", "predictions": [{"label": "cat", "confidence": 0.9, '
     b'"emoji": "\xf0\x9f\x90\x88", "bbox": {"x": 1, "y": 2, "width": 30, "height": 40}}], '
     b'"metadata": {"processing_time": 0.0}}'
 )
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
-    len(BODY),
-    BODY,
-)
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 
 
 class Instant(asyncio.Protocol):
-    """Reads a request to its end by Content-Length, and answers."""
+    """Reads a request to its end by Content-Length, and gives the next of the answers, which have no end."""
+
+    def __init__(self, answers: Iterator[bytes]) -> None:
+        self._answers = answers
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -36,13 +42,15 @@ class Instant(asyncio.Protocol):
             self._left, self._held = int(length.split(b":")[1]) - len(rest), b""
         if self._left <= 0:
             self._left = 0
-            self._transport.write(ANSWER)  # type: ignore[attr-defined]
+            self._transport.write(next(self._answers))  # type: ignore[attr-defined]
 
 
-async def serve(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(Instant, "127.0.0.1", port)
+async def serve(port: int, bodies: Iterable[bytes]) -> None:
+    answers = cycle([HEAD % len(body) + body for body in bodies])
+    server = await asyncio.get_running_loop().create_server(lambda: Instant(answers), "127.0.0.1", port)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1])))
+    port, *files = sys.argv[1:]
+    asyncio.run(serve(int(port), Path(files[0]).read_bytes().splitlines() if files else [BODY]))

@@ -19,6 +19,7 @@ from psycopg2.extensions import cursor as PgCursor  # noqa: N812
 from windmill import wiring
 from windmill.catalog import MERGER, facts
 from windmill.core import wire
+from windmill.core.reach import Reach
 from windmill.dead import Matching
 from windmill.handlers.merge import Merge
 from windmill.handlers.vote import Vote
@@ -36,6 +37,7 @@ from windmill.model import (
     Outcome,
     PostprocessingRow,
     ResultRow,
+    Seen,
     Settlement,
     Snapshot,
     State,
@@ -110,6 +112,7 @@ def store_round(settings: Settings, images: Sequence[int]) -> None:
     detectors, consensus = wiring.detectors(settings), wiring.consensus_rule(settings)
     merge = Merge(merger=facts(MERGER), detectors=detectors)
     vote = Vote(clock=time.monotonic, rule=consensus.vote)
+    fresh = Seen(image_ids=tuple(images), stage=MERGER, rule=str(merge.rule))
     seen: list[Snapshot] = []
 
     def look(snapshot: Snapshot) -> Outcome:
@@ -118,7 +121,7 @@ def store_round(settings: Settings, images: Sequence[int]) -> None:
 
     with closing(PostgresStore(settings, "bench")) as store:
         store.save([_answered(image) for image in images])
-        store.recompute(images, lambda snapshot: merge(snapshot, resumed=False))
+        store.recompute(images, lambda snapshot: merge(snapshot, resumed=False), fresh)
         store.recompute(images, look)
         store.save([_looked(one.image.image_id, box.key) for one in seen for box in one.boxes])
         store.save([_scored(image) for image in images])
@@ -187,10 +190,10 @@ def broker_round(settings: Settings, images: Sequence[int]) -> None:
     jobs = [Dispatch(job=wire.decode(_body(image)), services=(NEW,)) for image in images]
     with closing(connect_broker(settings, "bench")) as broker:
         broker.publish(jobs)
-        idle = broker.consumer("nothing", 1)
+        idle = broker.consumer("nothing", Reach(1, fixed=True))
         for _ in range(2):  # between the two it has asked when the next job is due
             idle.take_suspect()
-        consumer = broker.consumer(NEW, len(images))
+        consumer = broker.consumer(NEW, Reach(len(images), fixed=True))
         taken: list[Delivery] = []
         while len(taken) < len(images):
             found = consumer.take(len(images) - len(taken), _PATIENCE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import threading
 from contextlib import closing
@@ -21,6 +22,7 @@ from tests.contract.test_store import (
 )
 from tests.detectors import AVERAGE
 from windmill.catalog import facts
+from windmill.commands import rerun
 from windmill.core import merging, seen, wire
 from windmill.dead import Matching
 from windmill.handlers.merge import Merge
@@ -241,6 +243,17 @@ def test_small_windows_bring_all_that_is_lost(images, store, ledger):
     ]
 
 
+@pytest.mark.parametrize(("which", "marked"), [({"group": "demo"}, 1), ({"stale": True}, 0)])
+def test_a_stage_works_where_it_has_seen_all_if_a_person_asks(images, store, database, rows, which, marked):
+    store.save([done(images[0])])
+    store.recompute(images, lambda snapshot: VOTER(snapshot, resumed=False))
+    rows("UPDATE stages SET rule = 'an older one'")
+    told = {"stale": False, "failed": False, "group": None, "version": None, "limit": None}
+    told |= {"service": "consensus", "dry_run": False, "json": True, **which}
+    rerun.run(argparse.Namespace(**told), replace(database, broker="postgres"))
+    assert rows("SELECT queue, deliveries FROM jobs") == [("queue_consensus", marked)]  # as in hand before
+
+
 def test_what_lies_in_no_queue_is_lost_and_only_that(images, store, ledger):
     send(ledger, Missing(services=SERVICES))
     store.save([done(images[0])])
@@ -433,6 +446,22 @@ def test_asking_again_takes_a_job_from_the_dead(images, store, graveyard, ledger
     store.save([dead(images[0])])
     send(ledger, ImagesAgain(services=("blip",), which=Which.FAILED))
     assert graveyard.groups(Matching()) == []
+
+
+def test_of_images_that_go_to_different_services_each_pair_is_noted_and_no_other(
+    images, store, graveyard, ledger, rows
+):
+    one, two, three = images
+    store.save([done(one)])
+    store.save([dead(one, "yolov8"), dead(two, "yolov8")])
+    ledger.send(Missing(services=SERVICES), lambda window: None, after=0, limit=9)
+    assert rows("SELECT image_id, service FROM dispatches WHERE state = 'queued' ORDER BY 1, 2") == [
+        (one, "blip"),
+        *((image, service) for image in (two, three) for service in ("blip", "yolov8")),
+    ]
+    assert [
+        wire.decode(left.body).image.image_id for left in graveyard.jobs(Matching(), after=0, limit=9)
+    ] == [one]
 
 
 def test_the_history_of_an_image_is_found_by_any_of_its_names(database, images, store):

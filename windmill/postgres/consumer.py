@@ -17,6 +17,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as PgConnection  # noqa: N812 -- a class, whatever its name
 
 from windmill import catalog
+from windmill.core.reach import Reach
 from windmill.core.retrying import DELIVERY_LIMIT, TRIALS, backoff
 from windmill.errors import WindmillError
 from windmill.model import Delivery, Settlement
@@ -39,7 +40,7 @@ class Token:
 
 
 class PostgresConsumer:
-    """A `ports.Consumer`: up to `prefetch` jobs are in hand, taken as soon as they are announced."""
+    """A `ports.Consumer`: as many jobs are in hand as `reach` says, taken as soon as they are announced."""
 
     def __init__(
         self,
@@ -47,7 +48,7 @@ class PostgresConsumer:
         name: str,
         *,
         service: str,
-        prefetch: int,
+        reach: Reach,
         settle: Callable[[Sequence[Settlement]], None],
         depth: Callable[[str], int],
     ) -> None:
@@ -56,7 +57,7 @@ class PostgresConsumer:
         self._service = service
         self._queue = catalog.queue(service)
         self._here = {"queue": self._queue, "suspect_after": DELIVERY_LIMIT}
-        self._prefetch = prefetch
+        self._reach = reach
         self._settle = settle
         self._depth = depth
         self._changed = threading.Condition()
@@ -78,6 +79,7 @@ class PostgresConsumer:
     def take(self, limit: int, timeout: float) -> Sequence[Delivery]:
         """See `ports.Consumer`."""
         self._cut_what_stalls()
+        self._reach.note(0, time.monotonic())
         deadline = time.monotonic() + timeout
         with self._changed:
             self._changed.wait_for(lambda: self._closed or not self._paused, timeout)
@@ -111,6 +113,7 @@ class PostgresConsumer:
             self._settle(ours)
         with self._changed:
             self._unsettled.difference_update(one.delivery.token for one in ours)
+        self._reach.note(len(ours), time.monotonic())
         self._ring()
 
     def depth(self) -> int:
@@ -219,7 +222,9 @@ class PostgresConsumer:
     def _fill(self, cursor: Any, holder: int) -> None:
         """Takes jobs until the hands are full or nothing is due."""
         with self._changed:
-            room = self._prefetch - len(self._unsettled)
+            room = self._reach.size - len(self._unsettled)
+        if room < 0:  # the worker has become slow: others may have what it has not begun
+            self._give_back(cursor, holder, taken=False)
         if room <= 0:
             return
         cursor.execute(query("take_jobs"), {**self._here, "limit": room, "holder": holder})
@@ -254,7 +259,7 @@ class PostgresConsumer:
     def _await_news(self, connection: Any, cursor: Any) -> None:
         """Until a job is announced or due, room was made, or it is time to look after the dead."""
         with self._changed:
-            full = self._paused or len(self._unsettled) >= self._prefetch
+            full = self._paused or len(self._unsettled) >= self._reach.size
         patience = _LOOK_AGAIN if full else min(_LOOK_AGAIN, self._until_next(cursor))
         if patience > 0:
             self._busy_since = None

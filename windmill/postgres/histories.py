@@ -12,7 +12,7 @@ from windmill.explaining import Case
 from windmill.history import Asked, History, Looked, Made
 from windmill.postgres.connection import Session
 from windmill.postgres.queries import query
-from windmill.postgres.store import snapshots
+from windmill.postgres.snapshots import snapshots
 from windmill.settings import Settings
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")  # whatever is longer is no bigint
