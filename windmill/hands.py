@@ -9,17 +9,21 @@ from queue import SimpleQueue
 
 from windmill.model import Delivery
 
+_AHEAD = 32  # jobs that lie ready at least, where the broker gives as many
+
 
 class Hands:
     """`size` threads that `work` on what they are given, in the order in which it comes.
 
-    As much again lies ready, so that none waits for the one who gives. One future for each thread and none
-    for each job: those would cost a fifth of what a job costs. Without threads, it is the giver who works.
+    As much again lies ready, so that none waits for the one who gives, who gives many at a time. One future
+    for each thread and none for each job: those would cost a fifth of what a job costs. Without threads, it
+    is the giver who works.
     """
 
     def __init__(self, size: int, work: Callable[[Delivery], None], failed: Callable[[], object]) -> None:
         """`failed` is called when `work` raises; `close` raises it then."""
         self._size = size
+        self._ahead = max(size, _AHEAD)
         self._work = work
         self._ready: SimpleQueue[Delivery | None] = SimpleQueue()
         self._room = threading.Event()
@@ -29,14 +33,14 @@ class Hands:
             thread.add_done_callback(lambda _: failed())
 
     def room(self, most: int, timeout: float) -> int:
-        """How many they can be given now, up to `most`, after waiting up to `timeout` seconds for any."""
+        """How many to give them now, up to `most`, after waiting up to `timeout` seconds until it is some."""
         if not self._size:
             return most
-        if self._free <= 0:
+        if not self._hungry:
             self._room.clear()
-            if self._free <= 0:
+            if not self._hungry:
                 self._room.wait(timeout)
-        return max(0, min(most, self._free))
+        return max(0, min(most, self._ahead - self._ready.qsize())) if self._hungry else 0
 
     def give(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
@@ -57,11 +61,11 @@ class Hands:
                 thread.result()
 
     @property
-    def _free(self) -> int:
-        return self._size - self._ready.qsize()
+    def _hungry(self) -> bool:
+        return 2 * self._ready.qsize() <= self._ahead
 
     def _run(self) -> None:
         while (delivery := self._ready.get()) is not None:
-            if 2 * self._free >= self._size and not self._room.is_set():
-                self._room.set()  # early, so that more comes before the last is begun
+            if self._hungry and not self._room.is_set():
+                self._room.set()
             self._work(delivery)
