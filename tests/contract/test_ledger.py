@@ -10,7 +10,16 @@ from dataclasses import replace
 
 import pytest
 
-from tests.contract.test_store import CAT_BOX, PATIENCE, add_images, crop_result, dispatched, done, merged
+from tests.contract.test_store import (
+    CAT_BOX,
+    DOG_BOX,
+    PATIENCE,
+    add_images,
+    crop_result,
+    dispatched,
+    done,
+    merged,
+)
 from tests.detectors import AVERAGE
 from windmill.catalog import facts
 from windmill.commands import rerun
@@ -34,6 +43,7 @@ from windmill.model import (
     Outcome,
     StagesAgain,
     State,
+    Status,
     Which,
 )
 from windmill.postgres.graveyard import PostgresGraveyard
@@ -193,6 +203,44 @@ def test_boxes_and_stages_are_made_again(images, store, ledger):
     stale = {"services": ("bbox_merger",), "which": Which.STALE}
     assert send(ledger, StagesAgain(**stale, rule="another 9")) != []
     assert send(ledger, StagesAgain(**stale, rule=str(merging.rule(AVERAGE)))) == []
+
+
+def test_crops_that_failed_are_made_again(images, store, ledger):
+    one, two, *_ = images
+    store.save([done(image) for image in (one, two)])
+    store.save([merged(one, CAT_BOX, DOG_BOX), merged(two, CAT_BOX)])
+    failed = {"status": Status.ERROR, "data": '{"error": {}}'}
+    store.save([crop_result(one, CAT_BOX.key), crop_result(one, DOG_BOX.key, **failed)])
+    store.save([crop_result(two, CAT_BOX.key, "ocr", **failed)])
+    again = BoxesAgain(services=("bbox_colors",), kept_as="colors", which=Which.FAILED)
+    assert [(d.job.image.image_id, d.job.box.key) for d in send(ledger, again)] == [(one, DOG_BOX.key)]
+    assert send(ledger, replace(again, only="🧑")) == []
+
+
+def test_small_windows_bring_all_that_is_lost(images, store, ledger):
+    """Of each image all services and versions together, though each window holds one image."""
+    parked = {"state": State.PARKED, "error": "down"}
+    store.save(
+        [
+            dispatched(images[0], **parked),
+            dispatched(images[0], State.QUEUED, "blip"),
+            dispatched(images[0], State.QUEUED, "blip", version="2"),
+            dispatched(images[1], State.QUEUED, "blip"),
+            dispatched(images[1], service="yolov8"),
+            dispatched(images[2], State.QUEUED),
+        ]
+    )
+    lost = LostDispatches(services=("yolov8", "blip"), before=ledger.begin_count())
+    ledger.end_count()
+    found, after = [], 0
+    for _ in range(3):
+        dispatches, after = ledger.send(lost, lambda _: None, after=after, limit=1)
+        found.append({(d.job.image.image_id, d.job.version, d.services) for d in dispatches})
+    assert found == [
+        {(images[0], "", ("blip", "yolov8")), (images[0], "2", ("blip",))},
+        {(images[1], "", ("blip",))},
+        {(images[2], "", ("yolov8",))},
+    ]
 
 
 @pytest.mark.parametrize(("which", "marked"), [({"group": "demo"}, 1), ({"stale": True}, 0)])

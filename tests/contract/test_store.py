@@ -30,6 +30,7 @@ from windmill.model import (
     State,
     Status,
 )
+from windmill.postgres.connection import Session
 from windmill.postgres.registry import PostgresImages
 from windmill.postgres.store import PostgresStore
 
@@ -462,3 +463,15 @@ def test_a_connection_that_was_cut_is_opened_again(store, image, rows):
     with pytest.raises(StoreUnavailable):
         store.save([result(image)])
     store.save([result(image)])
+
+
+@pytest.mark.parametrize("wish", ["on", "off"])
+def test_only_workers_commit_without_the_disk_and_only_when_told_to(wish, database, postgres_server):
+    postgres_server.run(f"ALTER DATABASE {database.db_name} SET synchronous_commit = on")
+    settings = replace(database, db_synchronous_commit=wish)
+    found = []
+    for session in (Session(settings, "worker", hasty=True), Session(settings, "producer")):
+        with closing(session), session.transaction() as cursor:
+            cursor.execute("SHOW synchronous_commit")
+            found.append(cursor.fetchone()[0])
+    assert found == [wish, "on"]

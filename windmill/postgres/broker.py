@@ -45,7 +45,7 @@ class PostgresBroker:
     def __init__(self, settings: Settings, name: str) -> None:
         self._settings = settings
         self._name = name
-        self._session = Session(settings, name, PATIENCE)
+        self._session = Session(settings, name, PATIENCE, hasty=True)
         self._lock = threading.Lock()
         self._consumers: list[PostgresConsumer] = []
 

@@ -15,7 +15,7 @@ from windmill.catalog import BOX_WORKERS, STAGES
 from windmill.core import wire
 from windmill.model import Box, BoxRef, Caption, Dispatch, Image, Job, Selection
 from windmill.postgres.connection import Session
-from windmill.postgres.queries import composed, query
+from windmill.postgres.queries import composed, queries, query
 from windmill.settings import Settings
 
 _PAGE = 5000
@@ -113,8 +113,10 @@ class PostgresLedger:
 
 
 def _name(selection: Selection) -> str:
-    """A selection's statement has the name of its class."""
-    return type(selection).__name__
+    """A selection's statement has the name of its class, or of that and which of them are meant."""
+    name = type(selection).__name__
+    special = f"{name}_{getattr(selection, 'which', '')}"
+    return special if special in queries() else name
 
 
 def _parameters(selection: Selection, after: int, limit: int | None) -> dict[str, Any]:

@@ -252,8 +252,8 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 
 -- name: images_called
 SELECT image_id FROM images
-WHERE image_id::text = %(name)s OR image_path = %(name)s OR image_filename = %(name)s OR image_url = %(name)s
-ORDER BY (image_id::text = %(name)s) DESC, image_id
+WHERE image_id = %(number)s OR image_path = %(name)s OR image_filename = %(name)s OR image_url = %(name)s
+ORDER BY (image_id = %(number)s) IS TRUE DESC, image_id
 LIMIT 11;
 
 -- name: history_image
@@ -272,8 +272,12 @@ SELECT service, service_types, (extract(epoch FROM result_created) * 1000000)::b
 FROM results WHERE image_id = %(image_id)s AND status = 'success' ORDER BY service;
 
 -- name: history_parked
--- One reason for each service whose jobs are parked.
-SELECT DISTINCT ON (service) service, last_error FROM dispatches WHERE state = 'parked' ORDER BY service;
+-- For each service that the image waits for, a reason why jobs of any image are parked, if some are.
+SELECT o.service, p.last_error
+FROM (SELECT DISTINCT d.service FROM dispatches d
+      WHERE d.image_id = %(image_id)s AND d.state IN ('queued', 'parked')) AS o
+CROSS JOIN LATERAL (SELECT d.last_error FROM dispatches d
+                    WHERE d.service = o.service AND d.state = 'parked' LIMIT 1) AS p;
 
 -- name: history_stages
 SELECT stage, seen, found, rule, made_at, worker_id, (extract(epoch FROM changed_at) * 1000000)::bigint

@@ -55,7 +55,7 @@ class PostgresStore:
     """A `ports.Store`, for the one thread that commits. Writes under the name of `worker_id`."""
 
     def __init__(self, settings: Settings, worker_id: str) -> None:
-        self._session = Session(settings, worker_id)
+        self._session = Session(settings, worker_id, hasty=True)
         self._worker = worker_id
         self._versions: set[tuple[str, str]] = set()  # known to be in service_versions
         self._told: set[tuple[str, str]] = set()  # that they are overtaken
