@@ -13,7 +13,7 @@ import time
 import weakref
 import zlib
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import Any
 from urllib.parse import quote
@@ -175,15 +175,13 @@ class _Exchange:
             self._connection.close()
 
     def _sent(self) -> HTTPResponse:
-        self._response = HTTPResponse(self._connection, method=self._method)
-        try:
+        with ExitStack() as stack:
+            stack.callback(self._connection.close)
+            self._response = stack.enter_context(HTTPResponse(self._connection, method=self._method))
             with suppress(BrokenPipeError):  # it may have answered before it had read all of it
                 self._connection.sendall(self._request)
             self._response.begin()
-        except BaseException:
-            self._response.close()
-            self._connection.close()
-            raise
+            stack.pop_all()
         return self._response
 
 
