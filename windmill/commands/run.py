@@ -144,7 +144,7 @@ class Place:
     def work(self, reader: PostgresFindings, group: str, searching: bool) -> Iterator[None]:
         """Sends what is missing, works until nothing is left to do, and keeps up what may be asked then."""
         wanted = Missing(services=lineup.submitted(self.entries), group=group)
-        pace = Pace(max_queue_depth=self.settings.max_queue_depth)
+        pace = Pace(max_queue_depth=sys.maxsize)  # rows beside the results; and nobody takes any as yet
         with wiring.ledger(self.settings) as ledger:
             total = ledger.count_images(wanted)
             send(wanted, ledger, self.settings, pace, threading.Event(), total)
