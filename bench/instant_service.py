@@ -1,9 +1,16 @@
-"""An ML service that answers at once: a keep-alive HTTP server of a few lines, in a process of its own."""
+"""An ML service that answers at once: a keep-alive HTTP server of a few lines, in a process of its own.
+
+    python -m bench.instant_service PORT [SECONDS]
+
+With SECONDS each answer takes that long and no CPU, as if a GPU elsewhere were at work, for any number of
+requests at the same time.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from functools import partial
 
 BODY = (
     b'{"service": "yolo", "status": "success", "predictions": [{"label": "cat", "confidence": 0.9, '
@@ -17,12 +24,15 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 
 
 
 class Instant(asyncio.Protocol):
-    """Reads a request to its end by Content-Length, and answers."""
+    """Reads a request to its end by Content-Length, and answers, after `seconds` where that is not 0."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self._seconds = seconds
+        self._held = b""
+        self._left = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        self._held = b""
-        self._left = 0
 
     def data_received(self, data: bytes) -> None:
         if self._left:
@@ -36,13 +46,22 @@ class Instant(asyncio.Protocol):
             self._left, self._held = int(length.split(b":")[1]) - len(rest), b""
         if self._left <= 0:
             self._left = 0
-            self._transport.write(ANSWER)  # type: ignore[attr-defined]
+            self._answer()
+
+    def _answer(self) -> None:
+        write = partial(self._transport.write, ANSWER)  # type: ignore[attr-defined]
+        if self._seconds:
+            asyncio.get_running_loop().call_later(self._seconds, write)
+        else:
+            write()
 
 
-async def serve(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(Instant, "127.0.0.1", port)
+async def serve(port: int, seconds: float = 0.0) -> None:
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Instant(seconds), "127.0.0.1", port, backlog=1000
+    )
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1])))
+    asyncio.run(serve(int(sys.argv[1]), *map(float, sys.argv[2:])))
