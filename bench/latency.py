@@ -200,7 +200,7 @@ def loaded(at: Site, rate: float, seconds: float) -> Figures:
 
 def send_on_time(at: Site, images: Sequence[int], rate: float) -> dict[int, float]:
     """When each image was due. Those that are late go together, as a producer's do."""
-    chance = random.Random(1)  # the same for all parts
+    chance = random.Random(1)  # noqa: S311 -- the same for all parts
     moment, due = time.perf_counter() + 0.1, {}
     for image in images:
         due[image] = moment

@@ -66,9 +66,12 @@ class PostgresBroker:
         ]
         if not jobs:
             return
-        with _as_broker_errors(), self._lock, self._session.transaction() as cursor:
-            execute_values(cursor, query("publish_jobs"), jobs, page_size=_PAGE)
-            cursor.execute(query("notify"), {"queues": sorted({queue for queue, *_ in jobs})})
+        with _as_broker_errors(), self._lock:
+            with self._session.transaction() as cursor:
+                execute_values(cursor, query("publish_jobs"), jobs, page_size=_PAGE)
+            # All that notify take turns until they are committed: who waits for the disk then, holds up all.
+            with self._session.transaction(durable=False) as cursor:
+                cursor.execute(query("notify"), {"queues": sorted({queue for queue, *_ in jobs})})
 
     def consumer(self, service: str, prefetch: int) -> PostgresConsumer:
         """See `ports.Broker`."""
@@ -84,7 +87,10 @@ class PostgresBroker:
         return consumer
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Acks and sends on in one transaction; what another holder has by now stays as it is."""
+        """Acks and sends on in one transaction; what another holder has by now stays as it is.
+
+        It does not wait for the disk: should the server die at this moment, these jobs are done once more.
+        """
         acked, again = [], []
         for one in settlements:
             token = one.delivery.token
@@ -94,7 +100,7 @@ class PostgresBroker:
                     acked.append((token.job, token.holder))
                 case Again(delay=delay, attempt=attempt):
                     again.append((token.job, attempt, delay, token.holder))
-        with _as_broker_errors(), self._lock, self._session.transaction() as cursor:
+        with _as_broker_errors(), self._lock, self._session.transaction(durable=False) as cursor:
             for name, rows in (("ack_jobs", acked), ("again_jobs", again)):
                 if rows:
                     execute_values(cursor, query(name), rows, page_size=_PAGE)

@@ -19,7 +19,7 @@ from psycopg2.extensions import connection as PgConnection  # noqa: N812 -- a cl
 from windmill import catalog
 from windmill.core.retrying import DELIVERY_LIMIT, TRIALS, backoff
 from windmill.errors import WindmillError
-from windmill.model import Delivery, Settlement
+from windmill.model import Again, Delivery, Settlement
 from windmill.postgres.connection import connect, cut, translating
 from windmill.postgres.queries import query
 from windmill.settings import Settings
@@ -70,6 +70,8 @@ class PostgresConsumer:
         self._connection: PgConnection | None = None
         self._busy_since: float | None = None  # waiting for the server's answer, by the monotonic clock
         self._tidied = 0.0  # when, by the monotonic clock
+        self._next_due = 0.0  # when, by the monotonic clock, the first of the jobs that wait is due
+        self._news = False  # there may be one that is due before
         self._bell, self._ear = socket.socketpair()
         self._bell.setblocking(False)
         self._thread = threading.Thread(target=self._keep_fetching, name=f"jobs {service}", daemon=True)
@@ -111,6 +113,8 @@ class PostgresConsumer:
             self._settle(ours)
         with self._changed:
             self._unsettled.difference_update(one.delivery.token for one in ours)
+            if any(isinstance(one.decision, Again) for one in ours):
+                self._news = True  # they are due again some time
         self._ring()
 
     def depth(self) -> int:
@@ -195,6 +199,8 @@ class PostgresConsumer:
             self._busy_since = time.monotonic()
 
     def _hold(self, cursor: Any) -> int:
+        """A new holder's number. What it takes needs no disk: if the server dies, so do all holders."""
+        cursor.execute(query("never_wait_for_disk"))
         cursor.execute(query("new_holder"))
         holder = int(cursor.fetchone()[0])
         cursor.execute(query("hold"), {"holder": holder})
@@ -208,7 +214,7 @@ class PostgresConsumer:
         cursor.execute(query("free_dead_holders"), {"queue": self._queue})
         cursor.execute(query("suspects"), self._here)
         self._suspects = cursor.fetchone()[0]
-        self._tidied = time.monotonic()
+        self._tidied, self._news = time.monotonic(), True
 
     def _count(self, cursor: Any) -> None:
         """Counts among the consumers unless paused."""
@@ -220,14 +226,16 @@ class PostgresConsumer:
         """Takes jobs until the hands are full or nothing is due."""
         with self._changed:
             room = self._prefetch - len(self._unsettled)
-        if room <= 0:
-            return
+            if room <= 0 or not (self._news or time.monotonic() >= self._next_due):
+                return
+            self._news = False
         cursor.execute(query("take_jobs"), {**self._here, "limit": room, "holder": holder})
         taken = [self._delivery(holder, *row) for row in sorted(cursor.fetchall())]
         with self._changed:
             self._unsettled.update(one.token for one in taken if isinstance(one.token, Token))
             self._waiting.extend(taken)
             self._changed.notify_all()
+        self._next_due = time.monotonic() + self._until_next(cursor) if len(taken) < room else 0.0
 
     def _fill_suspect(self, cursor: Any, holder: int) -> None:
         """Takes one job that may have killed workers."""
@@ -255,7 +263,8 @@ class PostgresConsumer:
         """Until a job is announced or due, room was made, or it is time to look after the dead."""
         with self._changed:
             full = self._paused or len(self._unsettled) >= self._prefetch
-        patience = _LOOK_AGAIN if full else min(_LOOK_AGAIN, self._until_next(cursor))
+            due = 0.0 if self._news or connection.notifies else self._next_due
+        patience = _LOOK_AGAIN if full else min(_LOOK_AGAIN, due - time.monotonic())
         if patience > 0:
             self._busy_since = None
             ready, _, _ = select.select([connection, self._ear], [], [], patience)
@@ -263,7 +272,9 @@ class PostgresConsumer:
                 self._ear.recv(4096)
         self._busy_since = time.monotonic()
         connection.poll()
-        connection.notifies.clear()
+        if connection.notifies:
+            connection.notifies.clear()
+            self._news = True
         if time.monotonic() - self._tidied >= _LOOK_AGAIN:
             self._tidy(cursor)
 

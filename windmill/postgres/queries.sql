@@ -302,6 +302,12 @@ VALUES %s
 ON CONFLICT (content_hash) DO NOTHING
 RETURNING content_hash, image_id;
 
+-- name: do_not_wait_for_disk
+SET LOCAL synchronous_commit = off;
+
+-- name: never_wait_for_disk
+SET synchronous_commit = off;
+
 -- name: publish_jobs
 INSERT INTO jobs (queue, body, deliveries) VALUES %s;
 
