@@ -14,8 +14,10 @@ CREATE TABLE IF NOT EXISTS images (
     content_hash   BYTEA,                             -- sha256 of the file
     width          INT CHECK (width > 0),             -- upright pixels
     height         INT CHECK (height > 0),
+    as_is          BIGINT,                            -- bytes of a file that services can be sent as it is
     CHECK (image_path IS NOT NULL OR image_url IS NOT NULL)
 );
+ALTER TABLE images ADD COLUMN IF NOT EXISTS as_is BIGINT;  -- where the table is older
 CREATE UNIQUE INDEX IF NOT EXISTS images_content_hash ON images (content_hash);
 CREATE INDEX IF NOT EXISTS images_group ON images (image_group, image_id);
 

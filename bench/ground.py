@@ -67,9 +67,9 @@ class Ground:
         """So many images, as ingest would note them; all are the one photo."""
         with closing(connect(settings, "bench")) as connection, connection, connection.cursor() as cursor:
             cursor.execute(
-                "INSERT INTO images (image_filename, image_path)"
-                " SELECT n, %s FROM generate_series(1, %s) AS n",
-                (str(self.photo), count),
+                "INSERT INTO images (image_filename, image_path, as_is)"
+                " SELECT n, %s, %s FROM generate_series(1, %s) AS n",
+                (str(self.photo), self.photo.stat().st_size, count),
             )
 
 

@@ -207,14 +207,16 @@ def _service(path: Path, name: str, entry: object) -> Service:
             values[field] = read(value)
         except (TypeError, ValueError) as exc:
             raise ConfigError(f"{path}: {name}.{key}: {line(repr(value), 80)}: {exc}") from exc
-    service = _with_triggers(replace(facts(name), **values))
+    service = replace(facts(name), **values)
+    if "triggers" not in values:
+        service = _with_triggers(service)
     if service.port == 0 and name not in (MERGER, VOTER):
         raise ConfigError(f"{path}: {name}.port: missing; {name} calls a service, so say where it listens")
     return service
 
 
 def _with_triggers(service: Service) -> Service:
-    """Fills in what follows a service of its type, where neither the entry nor the table says it."""
+    """Fills in what follows a service of its type, where the table does not say it."""
     if service.triggers or service.category == "postprocessing":
         return service
     triggers = [VOTER]

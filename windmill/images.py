@@ -15,7 +15,7 @@ from windmill.decoding.jpeg import jpeg
 from windmill.decoding.pool import Decoders, shared
 from windmill.errors import ImageError
 from windmill.files import read_file, sized
-from windmill.model import Image
+from windmill.model import Image, Measured
 from windmill.settings import Settings
 
 _KEPT = 4  # decoded images that a worker keeps: the boxes of one image come one after another
@@ -48,7 +48,8 @@ class ImageFiles:
 
     def upright(self, image: Image) -> bytes:
         """See `ports.ImageSource`: the file itself unless it lies on its side or few can read it."""
-        return self.prepared(_name(image), self.read(image))
+        data = self.read(image)
+        return data if len(data) == image.as_is else self.prepared(_name(image), data)
 
     def crop(self, image: Image, left: int, top: int, right: int, bottom: int) -> bytes:
         """See `ports.ImageSource`."""
@@ -70,10 +71,10 @@ class ImageFiles:
         """The file as services should see it: see `upright`. Raises `ImageError`."""
         return bytes(self._ask(Task.UPRIGHT, name, data).data) or data
 
-    def inspect(self, name: str, data: bytes) -> tuple[int, int]:
-        """Upright width and height in pixels, from the header if it tells. Raises `ImageError`."""
+    def inspect(self, name: str, data: bytes) -> Measured:
+        """What the file is. Raises `ImageError`."""
         found = self._ask(Task.INSPECT, name, data)
-        return found.width, found.height
+        return Measured(width=found.width, height=found.height, as_is=found.as_is)
 
     def _picture(self, image: Image) -> Pictures.Image:
         """Decoded, upright, in RGB; threads that want the same image wait for the one that decodes it."""

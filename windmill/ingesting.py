@@ -17,7 +17,7 @@ from typing import TextIO
 
 from windmill.core.urls import shown
 from windmill.errors import ConfigError, ImageError
-from windmill.model import NewImage
+from windmill.model import Measured, NewImage
 from windmill.ports import ImageRegistry
 from windmill.progress import Meter
 
@@ -35,7 +35,7 @@ _NO_IMAGE = frozenset(f".{ending}" for ending in f"{_DOCUMENTS} {_FILMS}".split(
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 Read = Callable[["Candidate"], bytes]
-Measure = Callable[[str, bytes], tuple[int, int]]
+Measure = Callable[[str, bytes], Measured]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,15 +233,16 @@ def _examined(one: Candidate, read: Read, measure: Measure) -> NewImage:
     for text in (one.name, one.filename, one.group):
         _check(text)
     data = read(one)
-    width, height = measure(one.name, data)
+    found = measure(one.name, data)
     return NewImage(
         filename=one.filename,
         group=one.group,
         content_hash=hashlib.sha256(data).digest(),
-        width=width,
-        height=height,
+        width=found.width,
+        height=found.height,
         path=one.path,
         url=one.url,
+        as_is=len(data) if found.as_is and one.path else None,  # what an address gives next time is not ours
     )
 
 

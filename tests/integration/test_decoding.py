@@ -38,7 +38,7 @@ def inspect(data, most, real=pixels.inspect):
     if not data.startswith(b"BAD"):
         return real(data, most)
     {code}
-    return 1, 1
+    return pixels.Measured(width=1, height=1, as_is=False)
 
 pixels.inspect = inspect
 child.main()

@@ -49,6 +49,7 @@ def test_all_orientations_show_the_same_pixels(shared_data, number):
         for n in (1, number)
     ]
     data = (folder / f"Landscape_{number}.jpg").read_bytes()
-    assert upright[0].size == upright[1].size == FILES.inspect("photo", data)
+    found = FILES.inspect("photo", data)
+    assert upright[0].size == upright[1].size == (found.width, found.height)
     difference = ImageStat.Stat(ImageChops.difference(*(picture.convert("RGB") for picture in upright)))
     assert max(difference.mean) < 6  # of 255: what JPEG costs

@@ -27,6 +27,11 @@ def test_a_short_entry_takes_the_rest_from_the_table(tmp_path):
     assert loaded["colors"].triggers == ("consensus",)
 
 
+def test_an_empty_list_of_triggers_means_none(tmp_path):
+    entry = {"port": 7778, "triggers": []}
+    assert load(tmp_path, {"clip": entry, "bbox_merger": {"triggers": []}})["clip"].triggers == ()
+
+
 def test_a_stage_without_a_service_has_port_0(tmp_path):
     voter = load(tmp_path, {"consensus": {"host": "localhost", "port": 0, "category": "post_processing"}})
     assert voter["consensus"].category == "postprocessing"

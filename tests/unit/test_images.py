@@ -13,7 +13,8 @@ from PIL import Image as Pictures
 from PIL import ImageCms
 
 from windmill.decoding import pixels
-from windmill.errors import ImageError, ImageTooLargeError
+from windmill.decoding.pool import Decoders
+from windmill.errors import DecoderError, ImageError, ImageTooLargeError
 from windmill.images import ImageFiles
 from windmill.model import Image
 from windmill.settings import Settings
@@ -91,7 +92,41 @@ def test_a_box_outside_of_the_image_is_named(saved):
 
 def test_the_upright_size_is_read_from_the_header(saved, tmp_path):
     saved(half_and_half(), exif=oriented(8))
-    assert FILES.inspect("photo.jpg", (tmp_path / "photo.jpg").read_bytes()) == (20, 40)
+    found = FILES.inspect("photo.jpg", (tmp_path / "photo.jpg").read_bytes())
+    assert (found.width, found.height) == (20, 40)
+
+
+def test_what_ingest_saw_to_be_fine_is_not_decoded_again(saved):
+    image = saved(half_and_half(400, 400))
+    data = FILES.read(image)
+    assert FILES.inspect("photo", data).as_is
+    unasked = ImageFiles(Settings(), Decoders(command=("false",)))
+    assert unasked.upright(replace(image, as_is=len(data))) == data
+    with pytest.raises(DecoderError):
+        unasked.upright(image)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("turned.jpg", {"exif": oriented(6)}), ("few.heic", {}), ("few.tif", {})],
+)
+def test_what_services_cannot_be_sent_is_seen_at_ingest(saved, name, options):
+    assert not FILES.inspect(name, FILES.read(saved(half_and_half(64, 64), name, **options))).as_is
+
+
+def test_a_torn_file_has_a_size_and_is_looked_at_by_each_worker(saved):
+    whole = FILES.read(saved(half_and_half(400, 400), quality=95))
+    torn = FILES.inspect("torn", whole[:-400])
+    assert (torn.width, torn.height, torn.as_is) == (400, 400, False)
+
+
+def test_a_file_of_another_size_than_at_ingest_is_looked_at(saved, tmp_path):
+    image = saved(half_and_half(400, 400), quality=95)
+    path = tmp_path / "photo.jpg"
+    image = replace(image, as_is=path.stat().st_size)
+    path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(ImageError, match="damaged"):
+        FILES.upright(image)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +179,8 @@ def test_only_web_addresses_are_fetched():
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif", "heic"])
 def test_ingest_workers_and_boxes_agree_on_the_size(saved, ending, orientation):
     image = saved(half_and_half(64, 32), f"photo.{ending}", exif=oriented(orientation))
-    size = FILES.inspect("photo", FILES.read(image))
+    found = FILES.inspect("photo", FILES.read(image))
+    size = (found.width, found.height)
     assert opened(FILES.upright(image)).size == size
     assert opened(FILES.crop(image, 0, 0, 99, 99)).size == size
 

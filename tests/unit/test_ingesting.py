@@ -13,6 +13,7 @@ from windmill.commands import ingest as command
 from windmill.errors import ConfigError, ImageError, StoreUnavailable
 from windmill.images import ImageFiles
 from windmill.ingesting import Admitted, candidates, count, ingest
+from windmill.model import Measured
 from windmill.settings import Settings
 
 
@@ -39,6 +40,8 @@ class Silence:
 
 
 def read(one):
+    if one.path is None:
+        return b"from the web"
     with open(one.path, "rb") as file:  # noqa: PTH123 -- a path as text
         return file.read()
 
@@ -46,7 +49,7 @@ def read(one):
 def measure(name, data):
     if b"bad" in data or b"notes" in data:
         raise ImageError(f"{name}: not an image")
-    return 4, 3
+    return Measured(width=4, height=3, as_is=b"turned" not in data)
 
 
 def admit(source, registry=None, stdin="", **options):
@@ -74,6 +77,15 @@ def test_a_folder_is_admitted_with_all_below_it(folder):
     assert (done.added, len(done.duplicates), len(done.bad), done.ignored) == (2, 1, 1, 1)
     assert "broken.jpg: not an image" in done.bad[0]
     assert {(image.group, image.width, image.height) for image in registry.rows} == {("demo", 4, 3)}
+
+
+def test_only_a_file_that_services_can_be_sent_is_noted_as_such(folder):
+    (folder / "turned.jpg").write_bytes(b"turned")
+    registry = Registry()
+    admit(folder, registry)
+    admit("-", registry, stdin="http://example.org/c.jpg\n")
+    noted = {image.filename: image.as_is for image in registry.rows}
+    assert noted == {"a.jpg": 1, "b.heic": 1, "turned.jpg": None, "c.jpg": None}
 
 
 def test_paths_are_absolute(folder, monkeypatch):

@@ -17,6 +17,7 @@ GOOD = {"v": 1, "image": {"id": 7, "path": "a.jpg"}}
         ({"image": {"id": "7", "path": "a"}}, "whole number"),
         ({"image": {"id": True, "path": "a"}}, "whole number"),
         ({"image": {"id": 7, "path": 1}}, "expected text"),
+        ({"image": {"id": 7, "path": "a", "as_is": 0.5}}, "whole number"),
         ({"image": None}, "not a job"),
         ({"box": {"key": "k", "bbox": [1, 2, 3]}}, "not a job"),
         ({"box": {"bbox": [1, 2, 3, 4]}}, "key"),
@@ -46,13 +47,13 @@ def test_deep_nesting_is_a_message_error():
 
 def test_what_it_writes_is_what_is_documented():
     job = Job(
-        image=Image(image_id=7, path="ä.jpg"),
+        image=Image(image_id=7, path="ä.jpg", as_is=900),
         box=BoxRef(key="k", box=Box(x=1, y=2, width=3, height=4)),
         caption=Caption(service="blip", text="a cat"),
     )
     assert json.loads(wire.encode(job)) == {
         "v": 1,
-        "image": {"id": 7, "path": "ä.jpg"},
+        "image": {"id": 7, "path": "ä.jpg", "as_is": 900},
         "box": {"key": "k", "bbox": [1, 2, 3, 4]},
         "caption": {"service": "blip", "text": "a cat"},
     }

@@ -1,6 +1,6 @@
 """Jobs on the wire: JSON in UTF-8.
 
-`{"v": 1, "image": {"id", "path"?, "url"?}, "box"?, "caption"?, "version"?}`
+`{"v": 1, "image": {"id", "path"?, "url"?, "as_is"?}, "box"?, "caption"?, "version"?}`
 
 The service is not in it: the queue says that, so one body serves all queues of a dispatch.
 """
@@ -59,17 +59,20 @@ def _image_fields(image: Image) -> dict[str, int | str]:
         fields["path"] = image.path
     if image.url is not None:
         fields["url"] = image.url
+    if image.as_is is not None:
+        fields["as_is"] = image.as_is
     return fields
 
 
 def _image(fields: dict[str, Any]) -> Image:
-    path, url = fields.get("path"), fields.get("url")
+    path, url, as_is = fields.get("path"), fields.get("url"), fields.get("as_is")
     if path is None and url is None:
         raise ValueError("an image needs a path or a url")
     return Image(
         image_id=_whole(fields["id"]),
         path=None if path is None else _text(path),
         url=None if url is None else _text(url),
+        as_is=None if as_is is None else _whole(as_is),
     )
 
 

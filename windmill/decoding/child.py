@@ -75,8 +75,8 @@ def _answer(request: Request) -> Reply:
 
 def _done(request: Request) -> Reply:
     if request.task is Task.INSPECT:
-        width, height = pixels.inspect(request.data, request.pixels)
-        return Reply(said=Said.DONE, width=width, height=height)
+        found = pixels.inspect(request.data, request.pixels)
+        return Reply(said=Said.DONE, as_is=found.as_is, width=found.width, height=found.height)
     if request.task is Task.UPRIGHT:
         return Reply(said=Said.DONE, data=pixels.upright(request.data, request.pixels))
     width, height, data = pixels.decode(request.data, request.pixels)

@@ -10,13 +10,13 @@ from enum import IntEnum
 
 READY = b"!"  # said once, when a decoder can take requests; else it ends
 REQUEST = struct.Struct("<BQQdQ")
-REPLY = struct.Struct("<BIIQ")
+REPLY = struct.Struct("<B?IIQ")
 
 
 class Task(IntEnum):
     """What is to be done with a file."""
 
-    INSPECT = 0  # its upright size
+    INSPECT = 0  # its upright size, and whether it will do as it is
     UPRIGHT = 1  # the file as services should see it; nothing if it will do as it is
     DECODE = 2  # its upright pixels in RGB
 
@@ -46,23 +46,25 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """The outcome; `data` is a file, pixels, or why there are none."""
+    """The outcome; `data` is a file, pixels, or why there are none. `as_is`: services can be sent it so."""
 
     said: Said
+    as_is: bool = False
     width: int = 0
     height: int = 0
     data: bytes | bytearray = b""
 
     def header(self) -> bytes:
-        return REPLY.pack(self.said, self.width, self.height, len(self.data))
+        return REPLY.pack(self.said, self.as_is, self.width, self.height, len(self.data))
 
 
 def receive_reply(connection: socket.socket, most: int, deadline: float) -> Reply:
     """A reply with at most `most` bytes. Raises `ValueError` for what is none, and as `receive` does."""
-    said, width, height, length = REPLY.unpack(receive(connection, REPLY.size, deadline))
+    said, as_is, width, height, length = REPLY.unpack(receive(connection, REPLY.size, deadline))
     if length > most:
         raise ValueError(length)
-    return Reply(said=Said(said), width=width, height=height, data=receive(connection, length, deadline))
+    data = receive(connection, length, deadline)
+    return Reply(said=Said(said), as_is=as_is, width=width, height=height, data=data)
 
 
 def send(connection: socket.socket, message: Request | Reply) -> None:

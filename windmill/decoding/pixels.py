@@ -15,6 +15,7 @@ from PIL import Image as Pictures
 
 from windmill.decoding.jpeg import jpeg
 from windmill.errors import ImageError, ImageTooLargeError
+from windmill.model import Measured
 
 pillow_heif.register_heif_opener()
 # Our own limit is checked before anything is decoded; Pillow's guards what its plugins set aside before that.
@@ -41,18 +42,21 @@ _TURNS = {
 }
 
 
-def inspect(data: bytes, most: int) -> tuple[int, int]:
-    """Upright width and height in pixels, from the header if it tells. Raises `ImageError`."""
+def inspect(data: bytes, most: int) -> Measured:
+    """The size from the header if it tells: a file that is damaged behind it has one, too.
+
+    Raises `ImageError`.
+    """
     with _opened(data, most) as picture:
-        return _upright_size(picture)
+        width, height = _upright_size(picture)
+        return Measured(width=width, height=height, as_is=_will_do(picture) and _is_whole(picture))
 
 
 def upright(data: bytes, most: int) -> bytes:
     """A JPEG of what lies on its side or few can read; empty where the file will do. Raises `ImageError`."""
     with _opened(data, most) as picture:
-        if picture.format in _AS_IS and picture.mode not in _DEEP and _orientation(picture) == 1:
-            picture.draft("L", (1, 1))  # of a JPEG, the eighth part that shows as well whether it is whole
-            picture.load()  # a truncated file is found here and named, not by each service in its own way
+        if _will_do(picture):
+            _check(picture)  # a truncated file is found here and named, not by each service in its own way
             return b""
         return jpeg(_decode(picture), exif=_exif(picture), icc=_profile(picture))
 
@@ -92,6 +96,26 @@ def _translating() -> Iterator[None]:
         raise ImageTooLargeError(f"too many pixels (MAX_IMAGE_MEGAPIXELS): {exc}") from exc
     except Exception as exc:
         raise ImageError(f"damaged: {exc or type(exc).__name__}") from exc
+
+
+def _will_do(picture: Pictures.Image) -> bool:
+    """Whether services can be sent the file, if it is whole."""
+    return picture.format in _AS_IS and picture.mode not in _DEEP and _orientation(picture) == 1
+
+
+def _check(picture: Pictures.Image) -> None:
+    """Raises where the file is damaged."""
+    picture.draft("L", (1, 1))  # of a JPEG, the eighth part that shows as well whether it is whole
+    picture.load()
+
+
+def _is_whole(picture: Pictures.Image) -> bool:
+    try:
+        with _translating():
+            _check(picture)
+    except ImageError:
+        return False
+    return True
 
 
 def _orientation(picture: Pictures.Image) -> int:

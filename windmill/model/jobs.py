@@ -7,16 +7,33 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """One admitted image: where its bytes are. At least one of `path` and `url` is set."""
+    """One admitted image: where its bytes are. At least one of `path` and `url` is set.
+
+    `as_is` is the size in bytes of a file that services can be sent as it is: one that was seen to be whole,
+    upright and of a common format. Of another size it is another file, and seen anew.
+    """
 
     image_id: int
     path: str | None = None
     url: str | None = None
+    as_is: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What a file is: its upright size in pixels, and whether services can be sent it as it is."""
+
+    width: int
+    height: int
+    as_is: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewImage:
-    """An image that is to be admitted. `content_hash` is the sha256 of its bytes, the size is upright."""
+    """An image that is to be admitted. `content_hash` is the sha256 of its bytes, the size is upright.
+
+    `as_is`: see `Image`.
+    """
 
     filename: str
     group: str
@@ -25,6 +42,7 @@ class NewImage:
     height: int
     path: str | None = None
     url: str | None = None
+    as_is: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

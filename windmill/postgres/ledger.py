@@ -125,6 +125,7 @@ def _dispatch(
     image_id: int,
     path: str | None,
     url: str | None,
+    as_is: int | None,
     version: str,
     box_key: str | None,
     bbox: Mapping[str, float] | None,
@@ -133,7 +134,7 @@ def _dispatch(
     services: Sequence[str],
 ) -> Dispatch:
     job = Job(
-        image=Image(image_id=image_id, path=path, url=url),
+        image=Image(image_id=image_id, path=path, url=url, as_is=as_is),
         box=BoxRef(key=box_key, box=Box(**bbox)) if box_key is not None and bbox else None,
         caption=Caption(service=captioner, text=caption) if captioner and caption else None,
         version=version,

@@ -115,7 +115,7 @@ FROM unnest(%(image_ids)s::bigint[]) AS image_id
 ORDER BY image_id & 2147483647;
 
 -- name: snapshot_images
-SELECT i.image_id, i.image_path, i.image_url, s.changed_at
+SELECT i.image_id, i.image_path, i.image_url, i.as_is, s.changed_at
 FROM images i LEFT JOIN stages s ON s.image_id = i.image_id AND s.stage = %(merger)s
 WHERE i.image_id = ANY (%(image_ids)s)
 ORDER BY i.image_id;
@@ -297,7 +297,7 @@ SELECT image_group, count(*) FROM images GROUP BY image_group ORDER BY image_gro
 SELECT content_hash, image_id FROM images WHERE content_hash = ANY (%(hashes)s);
 
 -- name: add_images
-INSERT INTO images (image_filename, image_path, image_url, image_group, content_hash, width, height)
+INSERT INTO images (image_filename, image_path, image_url, image_group, content_hash, width, height, as_is)
 VALUES %s
 ON CONFLICT (content_hash) DO NOTHING
 RETURNING content_hash, image_id;

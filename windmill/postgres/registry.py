@@ -27,8 +27,7 @@ class PostgresImages:
     def add(self, images: Sequence[NewImage]) -> Mapping[bytes, int]:
         """See `ports.ImageRegistry`."""
         rows = [
-            (new.filename, new.path, new.url, new.group, new.content_hash, new.width, new.height)
-            for new in images
+            (n.filename, n.path, n.url, n.group, n.content_hash, n.width, n.height, n.as_is) for n in images
         ]
         with self._session.transaction() as cursor:
             added = execute_values(cursor, query("add_images"), rows, page_size=1000, fetch=True)

@@ -1,10 +1,10 @@
 -- Which jobs to send (model/selections.py): one statement for each kind of selection, under its name. All give
 -- the same columns, in the order of `key`, from the first key above `after`:
--- key, image_id, image_path, image_url, version, box_key, bbox, captioner, caption, services.
+-- key, image_id, image_path, image_url, as_is, version, box_key, bbox, captioner, caption, services.
 
 -- name: Missing
 -- An image lacks a service when there is no result, nor a job under way, nor a reason to do without.
-SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, '' AS version, NULL AS box_key,
+SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, i.as_is, '' AS version, NULL AS box_key,
        NULL::jsonb AS bbox, NULL AS captioner, NULL AS caption, lacking.services
 FROM images i
 CROSS JOIN LATERAL (
@@ -23,7 +23,7 @@ LIMIT %(limit)s;
 
 -- name: ImagesAgain
 -- Not what is under way: that will be made anew by itself.
-SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url,
+SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, i.as_is,
        coalesce(last.version, %(version)s::text) AS version, NULL AS box_key, NULL::jsonb AS bbox,
        NULL AS captioner, NULL AS caption, %(services)s::text[] AS services
 FROM images i
@@ -46,7 +46,7 @@ ORDER BY key
 LIMIT %(limit)s;
 
 -- name: StagesAgain
-SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, '' AS version, NULL AS box_key,
+SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, i.as_is, '' AS version, NULL AS box_key,
        NULL::jsonb AS bbox, NULL AS captioner, NULL AS caption, %(services)s::text[] AS services
 FROM images i LEFT JOIN stages s ON s.image_id = i.image_id AND s.stage = ANY (%(services)s)
 WHERE i.image_id > %(after)s AND (%(group)s::text IS NULL OR i.image_group = %(group)s)
@@ -59,7 +59,7 @@ ORDER BY key
 LIMIT %(limit)s;
 
 -- name: BoxesAgain
-SELECT m.merged_id AS key, i.image_id, i.image_path, i.image_url, '' AS version, m.box_key,
+SELECT m.merged_id AS key, i.image_id, i.image_path, i.image_url, i.as_is, '' AS version, m.box_key,
        m.merged_data -> 'crop' AS bbox, NULL AS captioner, NULL AS caption, %(services)s::text[] AS services
 FROM merged_boxes m
 JOIN images i USING (image_id)
@@ -74,7 +74,7 @@ ORDER BY key
 LIMIT %(limit)s;
 
 -- name: LostDispatches
-SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, open.version, NULL AS box_key,
+SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, i.as_is, open.version, NULL AS box_key,
        NULL::jsonb AS bbox, NULL AS captioner, NULL AS caption, open.services
 FROM (
     SELECT d.image_id, d.version, array_agg(d.service ORDER BY d.service) AS services
@@ -91,7 +91,7 @@ FETCH FIRST (coalesce(%(limit)s::bigint, 9223372036854775807)) ROWS WITH TIES;
 
 -- name: LostStage
 -- The marks are those of core/seen.py; an image that got a reply meanwhile has a job that is on its way.
-SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, '' AS version, NULL AS box_key,
+SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, i.as_is, '' AS version, NULL AS box_key,
        NULL::jsonb AS bbox, NULL AS captioner, NULL AS caption, %(services)s::text[] AS services
 FROM images i
 CROSS JOIN LATERAL (
@@ -116,7 +116,7 @@ ORDER BY key
 LIMIT %(limit)s;
 
 -- name: LostCrops
-SELECT m.merged_id AS key, i.image_id, i.image_path, i.image_url, '' AS version, m.box_key,
+SELECT m.merged_id AS key, i.image_id, i.image_path, i.image_url, i.as_is, '' AS version, m.box_key,
        m.merged_data -> 'crop' AS bbox, NULL AS captioner, NULL AS caption, %(services)s::text[] AS services
 FROM merged_boxes m
 JOIN images i USING (image_id)
@@ -130,7 +130,7 @@ ORDER BY key
 LIMIT %(limit)s;
 
 -- name: LostCaptions
-SELECT r.result_id AS key, i.image_id, i.image_path, i.image_url, '' AS version, NULL AS box_key,
+SELECT r.result_id AS key, i.image_id, i.image_path, i.image_url, i.as_is, '' AS version, NULL AS box_key,
        NULL::jsonb AS bbox, r.service AS captioner, said.caption, %(services)s::text[] AS services
 FROM results r
 JOIN images i USING (image_id)

@@ -267,8 +267,8 @@ def snapshots(cursor: Any, image_ids: Sequence[int]) -> list[Snapshot]:
     ids = {"image_ids": list(image_ids)}
     cursor.execute(query("snapshot_images"), {**ids, "merger": catalog.MERGER})
     images = [
-        (Image(image_id=image, path=path, url=url), changed)
-        for image, path, url, changed in cursor.fetchall()
+        (Image(image_id=image, path=path, url=url, as_is=as_is), changed)
+        for image, path, url, as_is, changed in cursor.fetchall()
     ]
     cursor.execute(query("snapshot_replies"), ids)
     spoken = _group(cursor.fetchall(), _stored_reply)
