@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from windmill.dead import Dead, DeadGroup, Matching
-from windmill.explaining import Case
 from windmill.findings import Findings, Progress
 from windmill.history import History
 from windmill.model import (
@@ -25,6 +24,9 @@ from windmill.model import (
     Sighting,
     Snapshot,
 )
+
+if TYPE_CHECKING:
+    from windmill.explaining import Case  # brings NumPy, which few workers need
 
 
 class Publisher(Protocol):
