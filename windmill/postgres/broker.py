@@ -19,7 +19,7 @@ from windmill.errors import BrokerError, StoreError, StoreUnavailable
 from windmill.model import Ack, Again, Dispatch, QueueState, Settlement
 from windmill.postgres.connection import Session, translating
 from windmill.postgres.connection import connect as connected
-from windmill.postgres.consumer import PostgresConsumer, Token
+from windmill.postgres.consumer import NEW, PostgresConsumer, Token
 from windmill.postgres.queries import query
 from windmill.settings import Settings
 
@@ -71,7 +71,8 @@ class PostgresBroker:
                 execute_values(cursor, query("publish_jobs"), jobs, page_size=_PAGE)
             # All that notify take turns until they are committed: who waits for the disk then, holds up all.
             with self._session.transaction(durable=False) as cursor:
-                cursor.execute(query("notify"), {"queues": sorted({queue for queue, *_ in jobs})})
+                queues = sorted({queue for queue, *_ in jobs})
+                cursor.execute(query("notify"), {"queues": queues, "news": NEW})
 
     def consumer(self, service: str, prefetch: int) -> PostgresConsumer:
         """See `ports.Broker`."""
