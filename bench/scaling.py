@@ -73,7 +73,7 @@ class Fleet:
 def fleet(place: Ground, broker: str, workers: int, threads: int) -> Iterator[Fleet]:
     """So many workers on an empty queue, all of which consume."""
     catalog = place.folder / "scaling.json"
-    entry = {"host": "127.0.0.1", "port": place.port, "triggers": []}
+    entry = {"host": "127.0.0.1", "port": place.port, "category": "postprocessing"}  # nothing follows it
     catalog.write_text(json.dumps({SERVICE: entry}), "utf-8")
     settings = place.settings(broker, service_config=catalog, worker_concurrency=threads)
     command = [sys.executable, "-m", "windmill", "work", SERVICE]
