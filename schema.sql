@@ -158,6 +158,9 @@ CREATE TABLE IF NOT EXISTS jobs (
     available_at TIMESTAMPTZ NOT NULL DEFAULT now(),
     holder       BIGINT
 );
+-- All of it is dead rows soon: vacuumed by their number, however large the table has become, and without pauses.
+ALTER TABLE jobs SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,
+                      autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX IF NOT EXISTS jobs_free ON jobs (queue, available_at, job_id) WHERE holder IS NULL;
 CREATE INDEX IF NOT EXISTS jobs_suspect ON jobs (queue, job_id) WHERE deliveries > 3;  -- core.retrying.DELIVERY_LIMIT
 CREATE INDEX IF NOT EXISTS jobs_held ON jobs (holder) WHERE holder IS NOT NULL;

@@ -85,7 +85,7 @@ def services(place: Ground, broker: str) -> Iterator[Settings]:
     for name, port in ports.items():
         file = place.folder / f"{name}.jsonl"
         file.write_text("\n".join(one[name] for one in said), "utf-8")
-        commands.append([sys.executable, "-m", "bench.instant_service", str(port), str(file)])
+        commands.append([sys.executable, "-m", "bench.instant_service", str(port), "--replies", str(file)])
         stages = [MERGER, VOTER] if name in DETECTORS else [VOTER]
         entries[name] = {"host": "127.0.0.1", "port": port, "triggers": stages}
     catalog = place.folder / "live.json"

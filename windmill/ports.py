@@ -5,11 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from windmill.core.reach import Reach
 from windmill.dead import Dead, DeadGroup, Matching
-from windmill.explaining import Case
 from windmill.findings import Findings, Progress
 from windmill.history import History
 from windmill.model import (
@@ -28,6 +27,9 @@ from windmill.model import (
     Sighting,
     Snapshot,
 )
+
+if TYPE_CHECKING:
+    from windmill.explaining import Case  # brings NumPy, which few workers need
 
 
 class Publisher(Protocol):

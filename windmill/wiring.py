@@ -15,13 +15,12 @@ from windmill import calibration, catalog
 from windmill.breaker import Breaker
 from windmill.catalog import BOX_WORKERS, MERGER, SCORER, VOTER, Catalog, Service
 from windmill.committing import BATCH
-from windmill.core import calibrated, merging, voting
+from windmill.core import calibrated, voting
 from windmill.core.reach import Reach
 from windmill.errors import ConfigError
 from windmill.files import check_roots
 from windmill.handlers.analyze import Analyze
 from windmill.handlers.base import Handler, Recomputation
-from windmill.handlers.merge import Merge
 from windmill.handlers.postprocess import Postprocess
 from windmill.handlers.score import Score
 from windmill.handlers.vote import Rule, Vote
@@ -33,7 +32,6 @@ from windmill.model import Detectors, QueueState
 from windmill.ports import Broker, Gate, ImageSource, ServiceCaller, Store
 from windmill.postgres import schema
 from windmill.postgres.graveyard import PostgresGraveyard
-from windmill.postgres.histories import PostgresHistories
 from windmill.postgres.ledger import PostgresLedger
 from windmill.postgres.registry import PostgresImages
 from windmill.postgres.store import PostgresStore
@@ -44,6 +42,7 @@ from windmill.writing import Passing, Recompute, Save, Writer
 
 if TYPE_CHECKING:
     from windmill.mysql_heartbeats import MySQLHeartbeats
+    from windmill.postgres.histories import PostgresHistories
 
 FETCHING = 120.0  # seconds for the image of a job, at most
 
@@ -56,11 +55,17 @@ class ConsensusRule:
     vote: Rule
 
 
+def _merge(service: Service, settings: Settings) -> Recomputation:
+    from windmill.handlers.merge import Merge  # brings NumPy: 9 MB that other workers do without
+
+    return Merge(merger=service, detectors=detectors(settings))
+
+
 Looking = Callable[[Service, ImageSource, ServiceCaller], Handler]
 
 # The kinds of work. What is not named here is a service that looks at whole images.
 RECOMPUTATIONS: Mapping[str, Callable[[Service, Settings], Recomputation]] = {
-    MERGER: lambda service, settings: Merge(merger=service, detectors=detectors(settings)),
+    MERGER: _merge,
     VOTER: lambda _, settings: _vote(consensus_rule(settings)),
 }
 HANDLERS: Mapping[str, Looking] = {
@@ -98,6 +103,8 @@ def _vote(rule: ConsensusRule) -> Vote:
 def stage_rule(stage: str, settings: Settings) -> str:
     """What the results of MERGER or VOTER carry if they are made now. Raises `ConfigError`."""
     if stage == MERGER:
+        from windmill.core import merging
+
         return str(merging.rule(detectors(settings)))
     return consensus_rule(settings).identity
 
@@ -136,6 +143,8 @@ def graveyard(settings: Settings) -> AbstractContextManager[PostgresGraveyard]:
 
 def histories(settings: Settings) -> AbstractContextManager[PostgresHistories]:
     """What happened to each image."""
+    from windmill.postgres.histories import PostgresHistories
+
     return closing(PostgresHistories(settings, settings.worker_id_for("why")))
 
 

@@ -119,3 +119,30 @@ def test_a_census_tells_what_workers_hold_as_well(broker):
     take(broker.consumer(SERVICE, Reach(2, fixed=True)), 2)
     bodies = broker.census(SERVICE)
     assert sorted(wire.decode(body).image.image_id for body in bodies) == [*range(5)]
+
+
+def test_old_jobs_that_come_back_are_found_by_who_is_at_newer_ones(
+    postgres_server, database, broker, monkeypatch
+):
+    monkeypatch.setattr("windmill.postgres.consumer._LOOK_AGAIN", 60.0)  # nobody finds them by chance
+    broker.publish([dispatch(1, SERVICE)])
+    older = "UPDATE jobs SET available_at = now() - interval '1 hour' RETURNING job_id"
+    run(postgres_server, database, older)
+    first = broker.consumer(SERVICE, Reach(1, fixed=True))
+    eventually(lambda: first.depth() == 0)
+    broker.publish([dispatch(2, SERVICE)])
+    second = broker.consumer(SERVICE, Reach(1, fixed=True))
+    consumed = take(second, 1)
+    assert numbers(consumed) == [2]
+    second.settle(settled(consumed))
+    assert second.take(1, 0.1) == []
+    first.close()
+    assert numbers(take(second, 1)) == [1]
+
+
+def test_a_job_for_later_comes_when_it_is_due_and_not_at_the_next_look(broker, monkeypatch):
+    monkeypatch.setattr("windmill.postgres.consumer._LOOK_AGAIN", 60.0)
+    broker.publish([dispatch(1, SERVICE)])
+    consumer = broker.consumer(SERVICE, Reach(5, fixed=True))
+    consumer.settle(settled(take(consumer, 1), Again(delay=0.2, attempt=1)))
+    assert take(consumer, 1)[0].attempt == 1

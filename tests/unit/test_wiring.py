@@ -1,6 +1,8 @@
 """What is refused before a worker starts."""
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -113,3 +115,9 @@ def test_the_rule_of_the_consensus_is_a_setting_and_its_name_tells_the_calibrati
     own = wiring.consensus_rule(Settings(consensus_algorithm="calibrated", calibration=path))
     assert own.identity.startswith("calibrated 1 ")
     assert own.identity != weighing.identity
+
+
+def test_a_service_worker_does_without_numpy():
+    """Nine megabytes for each of the workers on a small box; only the merger calculates."""
+    code = "import windmill.commands.work, windmill.rabbitmq, sys; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -21,7 +21,7 @@ from windmill.errors import BrokerError, StoreError, StoreUnavailable
 from windmill.model import Ack, Again, Dispatch, QueueState, Settlement
 from windmill.postgres.connection import Session, translating
 from windmill.postgres.connection import connect as connected
-from windmill.postgres.consumer import PostgresConsumer, Token
+from windmill.postgres.consumer import NEW, PostgresConsumer, Token
 from windmill.postgres.queries import query
 from windmill.settings import Settings
 
@@ -71,11 +71,13 @@ class PostgresBroker:
         ]
         if not jobs:
             return
-        with _as_broker_errors(), self._lock, self._session.transaction() as cursor:
-            execute_values(cursor, query("publish_jobs"), jobs, page_size=_PAGE)
-            cursor.execute(
-                query("notify"), {"queues": sorted({queue for _, queues, _ in jobs for queue in queues})}
-            )
+        with _as_broker_errors(), self._lock:
+            with self._session.transaction() as cursor:
+                execute_values(cursor, query("publish_jobs"), jobs, page_size=_PAGE)
+            # All that notify take turns until they are committed: who waits for the disk then, holds up all.
+            with self._session.transaction(durable=False) as cursor:
+                queues = sorted({queue for _, queues, _ in jobs for queue in queues})
+                cursor.execute(query("notify"), {"queues": queues, "news": NEW})
 
     def consumer(self, service: str, reach: Reach) -> PostgresConsumer:
         """See `ports.Broker`."""
@@ -91,7 +93,10 @@ class PostgresBroker:
         return consumer
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Acks and sends on in one transaction; what another holder has by now stays as it is."""
+        """Acks and sends on in one transaction; what another holder has by now stays as it is.
+
+        It does not wait for the disk: should the server die at this moment, these jobs are done once more.
+        """
         acked, again = [], []
         for one in settlements:
             token = one.delivery.token
@@ -101,7 +106,7 @@ class PostgresBroker:
                     acked.append((token.job, token.holder))
                 case Again(delay=delay, attempt=attempt):
                     again.append((token.job, attempt, delay, token.holder))
-        with _as_broker_errors(), self._lock, self._session.transaction() as cursor:
+        with _as_broker_errors(), self._lock, self._session.transaction(durable=False) as cursor:
             for name, rows in (("ack_jobs", acked), ("again_jobs", again)):
                 if rows:
                     execute_values(cursor, query(name), rows, page_size=_PAGE)

@@ -17,6 +17,7 @@ from psycopg2.extensions import connection as PgConnection  # noqa: N812 -- a cl
 
 from windmill import tls
 from windmill.errors import ConfigError, StoreError, StoreUnavailable, WindmillError
+from windmill.postgres.queries import query
 from windmill.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -194,12 +195,18 @@ class Session:
         return self._connection
 
     @contextmanager
-    def transaction(self) -> Iterator[Any]:
-        """A cursor whose work is committed at the end, or rolled back. Raises our errors only."""
+    def transaction(self, *, durable: bool = True) -> Iterator[Any]:
+        """A cursor whose work is committed at the end, or rolled back. Raises our errors only.
+
+        Unless it is to be `durable`, the commit does not wait for the disk: the death of the server (not that
+        of a client) may undo what was done in the last second or so, all of a transaction or nothing.
+        """
         with translating():
             connection = self.open()
             try:
                 with self._guarded(connection), connection, connection.cursor() as cursor:
+                    if not durable:
+                        cursor.execute(query("do_not_wait_for_disk"))
                     yield cursor
             except _PASSING:
                 self.close()  # whatever state it is in, the next transaction begins on a new one

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg2 import sql
@@ -20,7 +21,7 @@ from windmill import catalog
 from windmill.core.reach import Reach
 from windmill.core.retrying import DELIVERY_LIMIT, TRIALS, backoff
 from windmill.errors import WindmillError
-from windmill.model import Delivery, Settlement
+from windmill.model import Again, Delivery, Settlement
 from windmill.postgres.connection import connect, cut, translating
 from windmill.postgres.queries import query
 from windmill.settings import Settings
@@ -29,6 +30,11 @@ log = logging.getLogger(__name__)
 STALL = 30.0  # seconds after which a server that does not answer is given up
 _LOOK_AGAIN = 2.0  # seconds after which an idle consumer looks for what dead ones held
 _CLOSING = 5.0  # seconds that closing may take
+_EVER = "-infinity"
+_UNDER_WAY = timedelta(
+    seconds=10
+)  # a job's time is that of its transaction's begin: it may be seen this late
+NEW, OLD = "new", "old"  # what a queue's listeners are told: of jobs just sent, of ones that were sent before
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,9 @@ class PostgresConsumer:
         self._connection: PgConnection | None = None
         self._busy_since: float | None = None  # waiting for the server's answer, by the monotonic clock
         self._tidied = 0.0  # when, by the monotonic clock
+        self._next_due = 0.0  # when, by the monotonic clock, the first of the jobs that wait is due
+        self._news = False  # there may be one that is due before
+        self._since: datetime | str = _EVER  # what waits is not older, or will be found by the next tidying
         self._bell, self._ear = socket.socketpair()
         self._bell.setblocking(False)
         self._thread = threading.Thread(target=self._keep_fetching, name=f"jobs {service}", daemon=True)
@@ -113,6 +122,8 @@ class PostgresConsumer:
             self._settle(ours)
         with self._changed:
             self._unsettled.difference_update(one.delivery.token for one in ours)
+            if any(isinstance(one.decision, Again) for one in ours):
+                self._news = True  # they are due again some time
         self._reach.note(len(ours), time.monotonic())
         self._ring()
 
@@ -198,6 +209,8 @@ class PostgresConsumer:
             self._busy_since = time.monotonic()
 
     def _hold(self, cursor: Any) -> int:
+        """A new holder's number. What it takes needs no disk: if the server dies, so do all holders."""
+        cursor.execute(query("never_wait_for_disk"))
         cursor.execute(query("new_holder"))
         holder = int(cursor.fetchone()[0])
         cursor.execute(query("hold"), {"holder": holder})
@@ -211,7 +224,7 @@ class PostgresConsumer:
         cursor.execute(query("free_dead_holders"), {"queue": self._queue})
         cursor.execute(query("suspects"), self._here)
         self._suspects = cursor.fetchone()[0]
-        self._tidied = time.monotonic()
+        self._tidied, self._news, self._since = time.monotonic(), True, _EVER
 
     def _count(self, cursor: Any) -> None:
         """Counts among the consumers unless paused."""
@@ -225,14 +238,26 @@ class PostgresConsumer:
             room = self._reach.size - len(self._unsettled)
         if room < 0:  # the worker has become slow: others may have what it has not begun
             self._give_back(cursor, holder, taken=False)
-        if room <= 0:
-            return
-        cursor.execute(query("take_jobs"), {**self._here, "limit": room, "holder": holder})
-        taken = [self._delivery(holder, *row) for row in sorted(cursor.fetchall())]
+        with self._changed:
+            if room <= 0 or not (self._news or time.monotonic() >= self._next_due):
+                return
+            self._news = False
+        here = {**self._here, "since": self._since}
+        cursor.execute(query("take_jobs"), {**here, "limit": room, "holder": holder})
+        rows = cursor.fetchall()
+        taken = [self._delivery(holder, *row) for *row, _ in sorted(rows)]
         with self._changed:
             self._unsettled.update(one.token for one in taken if isinstance(one.token, Token))
             self._waiting.extend(taken)
             self._changed.notify_all()
+        if len(rows) == room:  # there may be more
+            self._next_due, oldest = 0.0, min(available for *_, available in rows)
+        else:
+            cursor.execute(query("seconds_until_next"), here)
+            seconds, oldest = cursor.fetchone()
+            patience = _LOOK_AGAIN if seconds is None else max(0.0, float(seconds))
+            self._next_due = time.monotonic() + patience
+        self._since = oldest - _UNDER_WAY
 
     def _fill_suspect(self, cursor: Any, holder: int) -> None:
         """Takes one job that may have killed workers."""
@@ -260,7 +285,8 @@ class PostgresConsumer:
         """Until a job is announced or due, room was made, or it is time to look after the dead."""
         with self._changed:
             full = self._paused or len(self._unsettled) >= self._reach.size
-        patience = _LOOK_AGAIN if full else min(_LOOK_AGAIN, self._until_next(cursor))
+            due = 0.0 if self._news or connection.notifies else self._next_due
+        patience = _LOOK_AGAIN if full else min(_LOOK_AGAIN, due - time.monotonic())
         if patience > 0:
             self._busy_since = None
             ready, _, _ = select.select([connection, self._ear], [], [], patience)
@@ -268,14 +294,13 @@ class PostgresConsumer:
                 self._ear.recv(4096)
         self._busy_since = time.monotonic()
         connection.poll()
-        connection.notifies.clear()
+        if connection.notifies:
+            self._news = True
+            if any(one.payload == OLD for one in connection.notifies):
+                self._since = _EVER
+            connection.notifies.clear()
         if time.monotonic() - self._tidied >= _LOOK_AGAIN:
             self._tidy(cursor)
-
-    def _until_next(self, cursor: Any) -> float:
-        cursor.execute(query("seconds_until_next"), self._here)
-        seconds = cursor.fetchone()[0]
-        return _LOOK_AGAIN if seconds is None else max(0.0, float(seconds))
 
     def _give_back(self, cursor: Any, holder: int, *, taken: bool) -> None:
         """Frees what nobody has taken, as if it had never left; what was `taken` too, where that is said."""
@@ -287,7 +312,7 @@ class PostgresConsumer:
         if tokens:
             jobs, untouched = [one.job for one in tokens], [one.job for one in untaken]
             cursor.execute(query("give_back"), {"jobs": jobs, "untouched": untouched, "holder": holder})
-            cursor.execute(query("notify"), {"queues": [self._queue]})
+            cursor.execute(query("notify"), {"queues": [self._queue], "news": OLD})
 
     def _lose(self) -> None:
         """Forgets what is in hand: someone else will have it, or has it already."""

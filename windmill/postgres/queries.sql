@@ -333,6 +333,12 @@ VALUES %s
 ON CONFLICT (content_hash) DO NOTHING
 RETURNING content_hash, image_id;
 
+-- name: do_not_wait_for_disk
+SET LOCAL synchronous_commit = off;
+
+-- name: never_wait_for_disk
+SET synchronous_commit = off;
+
 -- name: publish_jobs
 -- A row is for all bodies that go to the same queues.
 INSERT INTO jobs (queue, body, deliveries)
@@ -342,7 +348,7 @@ FROM (VALUES %s) AS sent (bodies, queues, deliveries),
 ORDER BY one.position;
 
 -- name: notify
-SELECT pg_notify(queue, '') FROM unnest(%(queues)s::text[]) AS queue;
+SELECT pg_notify(queue, %(news)s) FROM unnest(%(queues)s::text[]) AS queue;
 
 -- name: listen
 LISTEN {queue};
@@ -370,17 +376,18 @@ WHERE queue = %(queue)s AND holder IS NOT NULL
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()));
 
 -- name: take_jobs
--- Not what workers died of, or beside (take_suspect).
-WITH next AS (
+-- Not what workers died of, or beside (take_suspect). `since` spares the walk over the index entries of jobs that
+-- are done and not yet vacuumed away, which all lie at its beginning. The array has the rows found by their key,
+-- whatever the planner thinks of how many there are.
+UPDATE jobs SET holder = %(holder)s, deliveries = deliveries + 1
+WHERE job_id = ANY (ARRAY(
     SELECT job_id FROM jobs
-    WHERE queue = %(queue)s AND holder IS NULL AND available_at <= now() AND deliveries <= %(suspect_after)s
+    WHERE queue = %(queue)s AND holder IS NULL AND deliveries <= %(suspect_after)s
+      AND available_at BETWEEN %(since)s::timestamptz AND now()
     ORDER BY available_at, job_id
     LIMIT %(limit)s
-    FOR UPDATE SKIP LOCKED
-)
-UPDATE jobs SET holder = %(holder)s, deliveries = deliveries + 1
-FROM next WHERE jobs.job_id = next.job_id
-RETURNING jobs.job_id, jobs.body, jobs.attempt, jobs.deliveries;
+    FOR UPDATE SKIP LOCKED))
+RETURNING job_id, body, attempt, deliveries, available_at;
 
 -- name: take_suspect
 WITH next AS (
@@ -399,18 +406,21 @@ SELECT EXISTS (SELECT 1 FROM jobs
                WHERE queue = %(queue)s AND holder IS NULL AND available_at <= now() AND deliveries > %(suspect_after)s);
 
 -- name: seconds_until_next
-SELECT extract(epoch FROM min(available_at) - clock_timestamp())
-FROM jobs WHERE queue = %(queue)s AND holder IS NULL AND deliveries <= %(suspect_after)s;
+SELECT extract(epoch FROM min(available_at) - clock_timestamp()), now()
+FROM jobs
+WHERE queue = %(queue)s AND holder IS NULL AND deliveries <= %(suspect_after)s
+  AND available_at >= %(since)s::timestamptz;
 
 -- name: ack_jobs
+-- `+ 0` leaves the index of holders out, by which all that this one holds would be read again for each job.
 DELETE FROM jobs USING (VALUES %s) AS done (job_id, holder)
-WHERE jobs.job_id = done.job_id AND jobs.holder = done.holder;
+WHERE jobs.job_id = done.job_id AND jobs.holder + 0 = done.holder;
 
 -- name: again_jobs
 UPDATE jobs SET holder = NULL, attempt = again.attempt, deliveries = least(jobs.deliveries - 1, 1),
                 available_at = now() + again.delay * interval '1 second'
 FROM (VALUES %s) AS again (job_id, attempt, delay, holder)
-WHERE jobs.job_id = again.job_id AND jobs.holder = again.holder;
+WHERE jobs.job_id = again.job_id AND jobs.holder + 0 = again.holder;
 
 -- name: give_back
 UPDATE jobs SET holder = NULL, deliveries = deliveries - (job_id = ANY (%(untouched)s))::int
