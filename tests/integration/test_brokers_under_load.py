@@ -12,6 +12,7 @@ import pytest
 from tests.contract.test_brokers import dispatch, eventually, numbers, settled
 from tests.waiting import until
 from windmill import rabbitmq
+from windmill.core.reach import Reach
 from windmill.errors import BrokerError
 from windmill.model import Again
 from windmill.ports import Broker
@@ -73,7 +74,7 @@ class Load:
     def work(self, name):
         with (
             closing(self.place.connect(f"worker-{name}")) as broker,
-            closing(broker.consumer(self.service, 20)) as consumer,
+            closing(broker.consumer(self.service, Reach(20, fixed=True))) as consumer,
         ):
             for turn in count():
                 if self.over.is_set():

@@ -32,7 +32,7 @@ OTHERS = {
     "all that is dead": {"dead_groups", "drop_dead", "delete_dead"},
     "ingest": {"known_images", "add_images"},
     "setting up": {"database_exists", "create_database"},
-    "no plan": {"listen", "as_of_one_moment"},
+    "no plan": {"listen", "as_of_one_moment", "do_not_wait_for_disk", "never_wait_for_disk"},
     "parts of statements": {"about_a_box", "about_an_image", "dead_matching"},
 }  # fmt: skip
 OF_FEW = {"jobs_held"}  # it has what workers have in hand, and no more

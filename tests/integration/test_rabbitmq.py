@@ -206,7 +206,7 @@ def test_a_user_without_permission_is_a_config_error(server, service):
         with pytest.raises(ConfigError, match="QUEUE_USER"):
             broker.publish([dispatch(1, service)])
         with pytest.raises(ConfigError, match="QUEUE_USER"):
-            broker.consumer(service, 1).take(1, 1)
+            broker.consumer(service, Reach(1, fixed=True)).take(1, 1)
 
 
 def test_a_server_that_is_down_is_one_line_and_then_waited_for(server, settings, service, caplog):
