@@ -30,7 +30,7 @@ Start as many as you like, on as many machines as you like; ./workers.sh keeps t
 
 
 # Objects from which to look for garbage. A hundred replies that are merged or voted on together are ten
-# thousands of them, in use; the default, 700, has the collector look through them for a fifth of the time.
+# thousands of them, in use; with the default, 700, the collector looks through them again and again.
 _GARBAGE = 10_000
 
 
