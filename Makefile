@@ -41,8 +41,10 @@ lint: .venv/.dev  ## checks style, format and the layers
 types: .venv/.dev  ## checks types
 	$(BIN)/mypy
 
-bench: .venv/.dev  ## measures the pipeline
-	$(BIN)/python -m bench.pipeline
+bench: .venv/.bench  ## measures the pipeline, beside Celery and Dramatiq (half an hour; bench/README.md)
+	sh tests/servers/install.sh
+	$(BIN)/python -m bench.jobs --rounds 3 --shape 1x8,2x4
+	for name in fan_out latency scaling stages; do $(BIN)/python -m bench.$$name --rounds 3 || exit 1; done
 
 chaos: .venv/.dev  ## kills, cuts and breaks what a run depends on, and counts what is lost (docs/reliability.md)
 	sh tests/servers/install.sh
@@ -74,3 +76,7 @@ clean:  ## deletes .venv and what the tools left
 	$(BIN)/pip install -q -e '.[dev]'
 	$(BIN)/pip install -q --no-deps '$(ULTRALYTICS)'
 	@touch $@ .venv/.demo  # dev has all of demo
+
+.venv/.bench: .venv/.dev
+	$(BIN)/pip install -q -e '.[bench]'
+	@touch $@

@@ -1,1 +1,1 @@
-"""What Windmill costs, measured on real servers. Figures are in bench/README.md."""
+"""What Windmill costs, measured on real servers: how is in bench/README.md."""

@@ -53,6 +53,16 @@ class Ground:
         schema.apply(made)
         return replace(made, **changes)
 
+    @contextmanager
+    def fresh(self, broker: str, **changes: object) -> Iterator[Settings]:
+        """The same for one part: what is left of earlier ones would cost the servers time in later ones."""
+        made = self.settings(broker, **changes)
+        try:
+            yield made
+        finally:
+            self.postgres.drop(made.db_name)
+            self.rabbitmq.delete_vhost(made.queue_vhost)
+
     def usage(self, workers: Mapping[str, int] | None = None) -> Usage:
         """What the servers, the service and the process trees `workers` (by name) have used so far."""
         servers = {

@@ -1,32 +1,33 @@
 """An ML service that answers at once: a keep-alive HTTP server of a few lines, in a process of its own.
 
-    python -m bench.instant_service PORT [SECONDS]
+    python -m bench.instant_service PORT [--seconds S] [--replies FILE]
 
-With SECONDS each answer takes that long and no CPU, as if a GPU elsewhere were at work, for any number of
-requests at the same time.
+With `--seconds` each answer takes that long and no CPU, as if a GPU elsewhere were at work, for any number of
+requests at the same time. FILE has a reply a line, which it gives in turn.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import sys
+from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import cycle
+from pathlib import Path
 
 BODY = (
     b'{"service": "yolo", "status": "success", "predictions": [{"label": "cat", "confidence": 0.9, '
     b'"emoji": "\xf0\x9f\x90\x88", "bbox": {"x": 1, "y": 2, "width": 30, "height": 40}}], '
     b'"metadata": {"processing_time": 0.0}}'
 )
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
-    len(BODY),
-    BODY,
-)
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 
 
 class Instant(asyncio.Protocol):
-    """Reads a request to its end by Content-Length, and answers, after `seconds` where that is not 0."""
+    """Reads a request to its end by Content-Length, and gives the next of the answers, which have no end."""
 
-    def __init__(self, seconds: float = 0.0) -> None:
+    def __init__(self, answers: Iterator[bytes], seconds: float) -> None:
+        self._answers = answers
         self._seconds = seconds
         self._held = b""
         self._left = 0
@@ -49,19 +50,26 @@ class Instant(asyncio.Protocol):
             self._answer()
 
     def _answer(self) -> None:
-        write = partial(self._transport.write, ANSWER)  # type: ignore[attr-defined]
+        write = partial(self._transport.write, next(self._answers))  # type: ignore[attr-defined]
         if self._seconds:
             asyncio.get_running_loop().call_later(self._seconds, write)
         else:
             write()
 
 
-async def serve(port: int, seconds: float = 0.0) -> None:
+async def serve(port: int, bodies: Iterable[bytes], seconds: float) -> None:
+    answers = cycle([HEAD % len(body) + body for body in bodies])
     server = await asyncio.get_running_loop().create_server(
-        lambda: Instant(seconds), "127.0.0.1", port, backlog=1000
+        lambda: Instant(answers, seconds), "127.0.0.1", port, backlog=1000
     )
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), *map(float, sys.argv[2:])))
+    parser = argparse.ArgumentParser(prog="python -m bench.instant_service")
+    parser.add_argument("port", type=int)
+    parser.add_argument("--seconds", type=float, default=0.0)
+    parser.add_argument("--replies", type=Path)
+    args = parser.parse_args()
+    lines = args.replies.read_bytes().splitlines() if args.replies else [BODY]
+    asyncio.run(serve(args.port, lines, args.seconds))

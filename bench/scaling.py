@@ -189,7 +189,7 @@ def main() -> None:
 def slow_service(place: Ground) -> Iterator[Ground]:
     """The ground with a service that takes its time instead of the instant one."""
     port = free_port()
-    command = [sys.executable, "-m", "bench.instant_service", str(port), str(SERVICE_TIME)]
+    command = [sys.executable, "-m", "bench.instant_service", str(port), "--seconds", str(SERVICE_TIME)]
     process = subprocess.Popen(command)
     try:
         yield replace(place, service=process, port=port)

@@ -19,7 +19,8 @@ ENVIRONMENT = {
 }
 # Where an error of any class is caught, and why.
 BROAD = {
-    "windmill/runner.py": 1,  # the one place that settles must not die of a job
+    "windmill/attempting.py": 1,  # nor must a thread that handles
+    "windmill/committing.py": 1,  # the one place that settles must not die of a job
     "windmill/decoding/pixels.py": 1,  # Pillow's decoders promise no error class
     "windmill/services/engine.py": 1,  # whatever a model raises belongs to who asked it
     "windmill/services/host.py": 2,  # counts failures of a model, remembers why it does not load

@@ -1,6 +1,6 @@
 """HTTP calls that end: so many seconds in all, so many bytes in all, whatever the other side does.
 
-urllib3 limits how long one read may take and nothing else: a server that sends a byte now and then, headers
+HTTP clients limit how long one read may take and nothing else: a server that sends a byte now and then, heads
 without end, or a chunk's size of a gigabyte, holds a thread for ever or fills the memory. Here the socket
 itself keeps the limits of the call that its thread is in, so that no way of sending gets around them.
 """
@@ -10,40 +10,50 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from http.client import HTTPException, IncompleteRead
+import weakref
+import zlib
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
+from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import Any
-
-from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout
-from urllib3.connection import HTTPConnection
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    LocationValueError,
-    NewConnectionError,
-    ProtocolError,
-)
-
-BROKEN = (HTTPError, HTTPException, OSError, ValueError)  # ValueError: of urllib3, for odd hosts
-NOT_THERE = (ConnectTimeoutError, NewConnectionError, LocationValueError)
+from urllib.parse import quote
 
 _CONNECT_TIMEOUT = 5.0  # seconds; a neighbour on the same network answers at once or is down
 _HEAD = 2**20  # bytes that headers and the marks between chunks may take
+_AS_IT_IS = "!#$%&'()*+,/:;=?@[]~"  # what has a meaning in a path or a query, and the % of what is quoted
+_DECOMPRESSED = {"gzip": 31, "x-gzip": 31, "deflate": zlib.MAX_WBITS}  # zlib's `wbits` for each
+
+
+class NotThereError(Exception):
+    """Nobody answers at that place. `unknown` says that not even its name is known."""
+
+    def __init__(self, message: str, *, unknown: bool = False) -> None:
+        super().__init__(message)
+        self.unknown = unknown
 
 
 class OverflowingError(Exception):
     """The other side sent more bytes than the call allows."""
 
 
+class CompressionError(Exception):
+    """The body is not what its Content-Encoding, which is the text, says."""
+
+
+class BadLengthError(HTTPException):
+    """A length that is none."""
+
+
+BROKEN = (NotThereError, HTTPException, OSError)
+
+
 def cause(exc: Exception) -> str:
     """Why there is no whole answer, in few words; `exc` is one of `BROKEN`."""
-    inner = exc.args[-1] if isinstance(exc, ProtocolError) and exc.args else exc
-    if isinstance(inner, ConnectionError):
+    if isinstance(exc, ConnectionError):  # RemoteDisconnected, too
         return "the connection was closed"
-    if isinstance(inner, IncompleteRead):
+    if isinstance(exc, IncompleteRead):
         return "it broke off in the middle"
-    return f"what came is not HTTP ({type(inner).__name__}: {inner})"
+    return f"what came is not HTTP ({type(exc).__name__}: {exc})"
 
 
 class _Limits(threading.local):
@@ -51,10 +61,9 @@ class _Limits(threading.local):
 
     until = 0.0
     left = 0
-    connected = False  # whether the call made a connection of its own
 
     def start(self, seconds: float, size: int) -> None:
-        self.until, self.left, self.connected = time.monotonic() + seconds, size, False
+        self.until, self.left = time.monotonic() + seconds, size
 
     def seconds(self) -> float:
         """Raises `TimeoutError` when none is left."""
@@ -64,78 +73,121 @@ class _Limits(threading.local):
         return seconds
 
 
-class Pool:
-    """Kept-alive connections to one server, one for each of `size` threads."""
+class Host:
+    """One server, and kept connections to it: as many as there were calls at once. Thread-safe."""
 
-    def __init__(self, host: str, port: int, size: int = 1) -> None:
-        self._limits = limits = _Limits()
+    def __init__(self, host: str, port: int) -> None:
+        self._place = host, port
+        self._limits = _Limits()
+        self._kept: list[_Socket] = []
+        weakref.finalize(self, _close_all, self._kept)
 
-        class Connection(HTTPConnection):
-            def connect(self) -> None:
-                super().connect()
-                limits.connected = True
-                plain = self.sock
-                self.sock = _Socket(
-                    plain.family, plain.type, plain.proto, fileno=plain.detach(), limits=limits
-                )
-
-        self._pool = HTTPConnectionPool(host, port, maxsize=size)
-        self._pool.ConnectionCls = Connection
-
-    @contextmanager
     def open(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        *,
-        seconds: float,
-        most: int,
-    ) -> Iterator[BaseHTTPResponse]:
-        """The response, with its body still to be read; a connection that is not read to its end is closed.
+        self, method: str, path: str, body: Sequence[bytes] = (), kind: str = "", *, seconds: float, most: int
+    ) -> AbstractContextManager[HTTPResponse]:
+        """A request, whose `body`, in parts, is of the type `kind`. In the block there is the response, with
+        its body still to be read; a connection that is not read to its end is closed.
 
         From here to the end of the block takes at most `seconds`, and brings at most `most` bytes of body
         over the wire. Raises what `BROKEN` lists, and `OverflowingError`; `out_of_time` tells a time that was
         too short from a connection that broke.
         """
         self._limits.start(seconds, most + _HEAD)
-        response = self._send(
-            method,
-            path,
-            body,
-            headers,
-            retries=False,
-            redirect=False,
-            timeout=Timeout(connect=min(_CONNECT_TIMEOUT, seconds), read=seconds),
-            preload_content=False,
-        )
-        try:
-            yield response
-        finally:
-            response.close()
-
-    def _send(self, *request: Any, **options: Any) -> BaseHTTPResponse:
-        """Sends once more where a kept connection turns out to be closed: servers close idle ones.
-
-        Or they died of what was sent: then nobody is there any more, and the first error counts.
-        """
-        size, closed = self._limits.left, None
-        while True:
-            try:
-                return self._pool.urlopen(*request, **options)
-            except ProtocolError as exc:
-                if self._limits.connected or self._limits.left < size or self.out_of_time():
-                    raise
-                closed = exc
-            except (ConnectTimeoutError, NewConnectionError):
-                if closed is not None:
-                    raise closed from None
-                raise
+        return _Exchange(self, method, b"".join((self._head(method, path, sum(map(len, body)), kind), *body)))
 
     def out_of_time(self) -> bool:
         """Whether this thread's last call had used up its time."""
         return time.monotonic() >= self._limits.until
+
+    def connection(self) -> tuple[_Socket, bool]:
+        """A connection, and whether it is one that was kept."""
+        try:
+            return self._kept.pop(), True
+        except IndexError:
+            return self.connected(), False
+
+    def keep(self, connection: _Socket) -> None:
+        """For the next call: its answer has been read to the end."""
+        self._kept.append(connection)
+
+    def connected(self) -> _Socket:
+        """A new connection. Raises `NotThereError`."""
+        try:
+            plain = socket.create_connection(self._place, min(_CONNECT_TIMEOUT, self._limits.seconds()))
+        except (OSError, ValueError) as exc:  # ValueError: what no host can be called
+            raise NotThereError(str(exc), unknown=isinstance(exc, socket.gaierror | ValueError)) from exc
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return _Socket(plain.family, plain.type, plain.proto, fileno=plain.detach(), limits=self._limits)
+
+    def heard(self) -> int:
+        """A number that changes when this thread's call has received something."""
+        return self._limits.left
+
+    def _head(self, method: str, path: str, length: int, kind: str) -> bytes:
+        """RFC 9112. One write with the body, and not a line for each field: a third of what a call costs."""
+        about = f"Content-Type: {kind}\r\n" if kind else ""
+        return (
+            f"{method} {quote(path, _AS_IT_IS)} HTTP/1.1\r\nHost: {self._name()}\r\n"
+            f"Accept-Encoding: identity\r\n{about}Content-Length: {length}\r\n\r\n"
+        ).encode()
+
+    def _name(self) -> str:
+        """As the server is to see it. Raises `NotThereError` for what no host can be called."""
+        host, port = self._place
+        try:
+            return f"[{host}]:{port}" if ":" in host else f"{host.encode('idna').decode()}:{port}"
+        except UnicodeError as exc:
+            raise NotThereError(str(exc), unknown=True) from exc
+
+
+class _Exchange:
+    """One request and its response; a context manager."""
+
+    def __init__(self, host: Host, method: str, request: bytes) -> None:
+        self._host = host
+        self._method = method
+        self._request = request
+
+    def __enter__(self) -> HTTPResponse:
+        """Sends once more where a kept connection turns out to be closed: servers close idle ones.
+
+        Or they died of what was sent: then nobody is there any more, and the first error counts.
+        """
+        self._connection, kept = self._host.connection()
+        heard = self._host.heard()
+        try:
+            return self._sent()
+        except (HTTPException, ConnectionError) as closed:
+            if not kept or self._host.heard() != heard or self._host.out_of_time():
+                raise
+            try:
+                self._connection = self._host.connected()
+            except NotThereError:
+                raise closed from None
+        return self._sent()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        whole = kind is None and self._response.isclosed() and not self._response.will_close
+        self._response.close()
+        if whole:
+            self._host.keep(self._connection)
+        else:
+            self._connection.close()
+
+    def _sent(self) -> HTTPResponse:
+        with ExitStack() as stack:
+            stack.callback(self._connection.close)
+            self._response = stack.enter_context(HTTPResponse(self._connection, method=self._method))
+            with suppress(BrokenPipeError):  # it may have answered before it had read all of it
+                self._connection.sendall(self._request)
+            self._response.begin()
+            stack.pop_all()
+        return self._response
+
+
+def _close_all(connections: list[_Socket]) -> None:
+    while connections:
+        connections.pop().close()
 
 
 class _Socket(socket.socket):
@@ -156,3 +208,32 @@ class _Socket(socket.socket):
         if self._limits.left < 0:
             raise OverflowingError
         return received
+
+
+def read(response: HTTPResponse, most: int) -> bytes:
+    """The body, decompressed; of one that is longer than `most` bytes, somewhat more than that.
+
+    Raises what `BROKEN` lists, `OverflowingError` and `CompressionError`.
+    """
+    if response.length is None and not response.chunked and "Content-Length" in response.headers:
+        raise BadLengthError(response.headers["Content-Length"])
+    try:
+        body = response.read(most + 1)
+    except ValueError as exc:  # of http.client, for a chunk of a negative size
+        raise BadLengthError(str(exc)) from exc
+    if len(body) <= most and response.length:
+        raise IncompleteRead(body, response.length)
+    encodings = response.headers.get("Content-Encoding", "identity")
+    return body if encodings == "identity" else _decompressed(body, encodings, most)
+
+
+def _decompressed(body: bytes, encodings: str, most: int) -> bytes:
+    """Undoes what was done last first, and of each no more than is asked for."""
+    for name in reversed(encodings.lower().split(",")):
+        if name.strip() == "identity":
+            continue
+        try:
+            body = zlib.decompressobj(_DECOMPRESSED[name.strip()]).decompress(body, most + 1)
+        except (KeyError, zlib.error) as exc:
+            raise CompressionError(encodings) from exc
+    return body

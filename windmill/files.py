@@ -23,12 +23,25 @@ def read_file(path: Path, most: int, roots: Sequence[Path] = ()) -> bytes:
         if roots:
             _check_place(path, os.path.realpath(path), roots)  # not even looked at elsewhere
         _check_kind(path, path.stat(), most)  # not even opened: to open some devices does something
-        with open(path, "rb", opener=lambda name, _: os.open(name, _OPEN)) as file:
-            _check_kind(path, os.fstat(file.fileno()), most)
+        descriptor = os.open(path, _OPEN)
+        try:
+            about = os.fstat(descriptor)
+            _check_kind(path, about, most)
             if roots:
-                _check_place(path, _opened(path, file.fileno()), roots)
-            data = file.read(most + 1)
+                _check_place(path, _opened(path, descriptor), roots)
+            data = _read(descriptor, about.st_size, most + 1)
+        finally:
+            os.close(descriptor)
     return sized(str(path), data, most)
+
+
+def _read(descriptor: int, size: int, most: int) -> bytes:
+    """What is in the file, up to `most` bytes: in one piece, unless it has become larger than `size`."""
+    data = part = os.read(descriptor, min(size + 1, most))
+    while part and len(data) < most and len(data) != size:
+        part = os.read(descriptor, most - len(data))
+        data += part
+    return data
 
 
 def check_roots(roots: Sequence[Path]) -> None:

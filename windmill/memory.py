@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from windmill.core import wire
+from windmill.core.reach import Reach
 from windmill.core.retrying import DELIVERY_LIMIT, TRIALS
 from windmill.model import Ack, Again, Delivery, Dispatch, QueueState, Settlement
 
@@ -67,9 +68,9 @@ class MemoryBroker:
                     self._queues[service].ready.append(message)
             self.changed.notify_all()
 
-    def consumer(self, service: str, prefetch: int) -> MemoryConsumer:
-        """A consumer of the queue of `service`, with at most `prefetch` deliveries unsettled at a time."""
-        consumer = MemoryConsumer(self, service, prefetch)
+    def consumer(self, service: str, reach: Reach) -> MemoryConsumer:
+        """A consumer of the queue of `service`, with at most as many deliveries unsettled as `reach` says."""
+        consumer = MemoryConsumer(self, service, reach)
         self._consumers.append(consumer)
         return consumer
 
@@ -161,9 +162,9 @@ class MemoryBroker:
 class MemoryConsumer:
     """A `ports.Consumer`. Thread-safe: the broker's lock is its own."""
 
-    def __init__(self, broker: MemoryBroker, service: str, prefetch: int) -> None:
+    def __init__(self, broker: MemoryBroker, service: str, reach: Reach) -> None:
         self.service = service
-        self._prefetch = prefetch
+        self._reach = reach
         self._broker = broker
         self._tokens = itertools.count()
         self._unsettled: dict[object, _Message] = {}
@@ -180,7 +181,7 @@ class MemoryConsumer:
         with self._broker.changed:
             self._broker.changed.wait_for(lambda: self._closed or not self._paused, timeout)
             while self.consuming:
-                room = min(limit, self._prefetch - len(self._unsettled))
+                room = min(limit, self._reach.size - len(self._unsettled))
                 messages = self._broker.take(self.service, room) if room > 0 else []
                 left = deadline - time.monotonic()
                 if messages or left <= 0:

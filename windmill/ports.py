@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
+from windmill.core.reach import Reach
 from windmill.dead import Dead, DeadGroup, Matching
 from windmill.findings import Findings, Progress
 from windmill.history import History
 from windmill.model import (
+    NOTHING_SEEN,
     Delivery,
     Dispatch,
     Heartbeat,
@@ -19,6 +21,7 @@ from windmill.model import (
     NewImage,
     Outcome,
     QueueState,
+    Seen,
     Selection,
     Settlement,
     Sighting,
@@ -93,11 +96,13 @@ class Store(Protocol):
         """Upserts all rows of all outcomes. Raises `StoreUnavailable`, `StaleBox` or `StoreError`."""
         ...
 
-    def recompute(self, image_ids: Sequence[int], step: Callable[[Snapshot], Outcome]) -> Sequence[Outcome]:
+    def recompute(
+        self, image_ids: Sequence[int], step: Callable[[Snapshot], Outcome], unless: Seen = NOTHING_SEEN
+    ) -> Sequence[Outcome]:
         """For each image: lock it, read its snapshot, save what `step` makes of it; gives the outcomes.
 
         Two callers with the same image take turns, so the later one sees what the earlier one read and
-        more. Images that no longer exist are left out.
+        more. Images that no longer exist are left out, and those of `unless` that hold nothing new.
         """
         ...
 
@@ -306,8 +311,8 @@ class ImageRegistry(Protocol):
 class Broker(Publisher, Protocol):
     """A connection to a broker: publishes, and opens consumers. Thread-safe; a context manager."""
 
-    def consumer(self, service: str, prefetch: int) -> Consumer:
-        """The queue of `service`; the broker hands out up to `prefetch` jobs in advance."""
+    def consumer(self, service: str, reach: Reach) -> Consumer:
+        """The queue of `service`; as many jobs are unsettled at a time as `reach` says at that moment."""
         ...
 
     def queue_states(self, services: Iterable[str]) -> dict[str, QueueState]:

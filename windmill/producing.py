@@ -19,7 +19,7 @@ from windmill.progress import Meter
 
 log = logging.getLogger(__name__)
 
-WINDOW = 100  # dispatches in one publish call: their confirms are awaited together
+WINDOW = 500  # dispatches in one publish call: they wait for their confirms together, and are noted together
 _FIRST_ATTEMPTS = 8  # for the first window, while the broker or the database is away: it may be a wrong name
 _ATTEMPTS = 100  # for one that comes later: the better part of an hour
 _LOOK = 1.0  # seconds between looks at queues that are full

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import email.utils
 import json
+import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from http.client import HTTPResponse
 
-from urllib3 import BaseHTTPResponse
-from urllib3.exceptions import DecodeError, NameResolutionError
-from urllib3.filepost import encode_multipart_formdata
-
-from windmill.bounded_http import BROKEN, NOT_THERE, OverflowingError, Pool, cause
+from windmill.bounded_http import (
+    BROKEN,
+    CompressionError,
+    Host,
+    NotThereError,
+    OverflowingError,
+    cause,
+    read,
+)
 from windmill.catalog import Service
 from windmill.core import replies
 from windmill.core.retrying import DELAY_STEPS
@@ -30,57 +37,59 @@ _HEALTH_TIMEOUT = 5.0  # seconds
 _HEALTH_BYTES = 4096
 _ERROR_BYTES = 65_536  # of an error's body that are read, to find its message
 _ERROR_SAID = 500  # characters of it that are passed on
+_FILE = b'; filename="image"\r\nContent-Type: application/octet-stream'
+_GARBLED = (*BROKEN, OverflowingError, CompressionError)
 
 
 class HttpService:
-    """Calls one service over kept-alive connections, one for each of `concurrency` threads.
+    """Calls one service over kept-alive connections, one for each thread.
 
     A call takes at most `timeout` seconds, from the connection to the last byte; its reply has at most
     `most` bytes, counted after decompression.
     """
 
-    def __init__(self, service: Service, *, timeout: float, most: int = 2**25, concurrency: int = 1) -> None:
+    def __init__(self, service: Service, *, timeout: float, most: int = 2**25) -> None:
         self._service = service
         self._timeout = timeout
         self._most = most
-        self._pool = Pool(service.host, service.port, concurrency)
+        self._host = Host(service.host, service.port)
+        self._form = _Form()
 
     def analyze(self, picture: bytes) -> bytes:
-        return self._post({"file": ("image", picture)})
+        return self._post(self._form(file=picture))
 
     def score(self, picture: bytes, caption: str) -> bytes:
-        return self._post({"caption": caption, "file": ("image", picture)})
+        return self._post(self._form(caption=caption, file=picture))
 
     def embed_text(self, text: str) -> bytes:
         """Body of the reply to a text. Raises a `ServiceError`."""
-        return self._post({"text": text}, _EMBED_TEXT)
+        return self._post(self._form(text=text), _EMBED_TEXT)
 
     def healthy(self) -> bool:
         """Whether the service answers `/health` with anything but a server error; one without it is well."""
         try:
-            with self._pool.open("GET", _HEALTH, seconds=_HEALTH_TIMEOUT, most=_HEALTH_BYTES) as response:
-                response.read(_HEALTH_BYTES)
+            with self._host.open("GET", _HEALTH, seconds=_HEALTH_TIMEOUT, most=_HEALTH_BYTES) as response:
+                read(response, _HEALTH_BYTES)
                 return response.status < 500
-        except (*BROKEN, OverflowingError):
+        except _GARBLED:
             return False
 
     def version(self) -> str:
         """The version of the model that `/health` tells; "" where it tells none or does not answer."""
         try:
-            with self._pool.open("GET", _HEALTH, seconds=_HEALTH_TIMEOUT, most=_HEALTH_BYTES) as response:
-                answer = json.loads(response.read(_HEALTH_BYTES))
-        except (*BROKEN, OverflowingError, RecursionError):
+            with self._host.open("GET", _HEALTH, seconds=_HEALTH_TIMEOUT, most=_HEALTH_BYTES) as response:
+                answer = json.loads(read(response, _HEALTH_BYTES))
+        except (*_GARBLED, ValueError, RecursionError):
             return ""
         return replies.version(answer.get("model")) if isinstance(answer, dict) else ""
 
-    def _post(self, fields: dict[str, str | tuple[str, bytes]], path: str = "") -> bytes:
-        body, kind = encode_multipart_formdata(fields)
+    def _post(self, body: Sequence[bytes], path: str = "") -> bytes:
         try:
-            with self._pool.open(
+            with self._host.open(
                 "POST",
                 path or self._service.endpoint,
                 body,
-                {"Content-Type": kind},
+                self._form.kind,
                 seconds=self._timeout,
                 most=self._most,
             ) as response:
@@ -92,12 +101,11 @@ class HttpService:
         except BROKEN as exc:
             raise self._broken(exc) from exc
 
-    def _body(self, response: BaseHTTPResponse) -> bytes:
+    def _body(self, response: HTTPResponse) -> bytes:
         try:
-            body = response.read(self._most + 1, decode_content=True)
-        except DecodeError as exc:
-            encoding = response.headers.get("Content-Encoding", "")
-            message = f"{self._where} sent a reply that cannot be decompressed ({line(encoding, 50)})"
+            body = read(response, self._most)
+        except CompressionError as exc:
+            message = f"{self._where} sent a reply that cannot be decompressed ({line(exc, 50)})"
             raise BadReply(message, service=self._service.name, body="") from exc
         if len(body) > self._most:
             raise self._too_large(body)
@@ -114,16 +122,16 @@ class HttpService:
     def _broken(self, exc: Exception) -> ServiceUnavailable:
         """What a call without a whole answer means: too slow, not there, or broken off."""
         name, where = self._service.name, self._where
-        if isinstance(exc, NOT_THERE):
-            why = "its name is unknown" if isinstance(exc, NameResolutionError) else "no connection"
+        if isinstance(exc, NotThereError):
+            why = "its name is unknown" if exc.unknown else "no connection"
             return ServiceUnavailable(f"{where} cannot be reached: {why}", service=name)
-        if self._pool.out_of_time():
+        if self._host.out_of_time():
             message = f"{where} gave no answer within {self._timeout:g} s (REQUEST_TIMEOUT)"
             return ServiceUnavailable(message, service=name, timed_out=True)
         message = f"{where} gave no whole answer: {line(cause(exc), 200)}"
         return ServiceUnavailable(message, service=name, broke_off=True)
 
-    def _refusal(self, response: BaseHTTPResponse) -> ServiceError:
+    def _refusal(self, response: HTTPResponse) -> ServiceError:
         """The error that a status other than 2xx stands for."""
         status, name = response.status, self._service.name
         if 300 <= status < 400:
@@ -143,11 +151,29 @@ class HttpService:
         return ServiceRejected(message, service=name)
 
 
-def _said(response: BaseHTTPResponse) -> str:
+class _Form:
+    """Fields and files as a form (RFC 7578). One boundary serves all: no picture has its 122 random bits."""
+
+    def __init__(self) -> None:
+        boundary = uuid.uuid4().hex
+        self.kind = f"multipart/form-data; boundary={boundary}"
+        self._start = f'--{boundary}\r\nContent-Disposition: form-data; name="'.encode()
+        self._end = f"--{boundary}--\r\n".encode()
+
+    def __call__(self, **fields: str | bytes) -> Sequence[bytes]:
+        """The body in parts; bytes are a file."""
+        parts: list[bytes] = []
+        for name, value in fields.items():
+            about, content = (_FILE, value) if isinstance(value, bytes) else (b"", value.encode())
+            parts += [self._start, name.encode(), b'"', about, b"\r\n\r\n", content, b"\r\n"]
+        return (*parts, self._end)
+
+
+def _said(response: HTTPResponse) -> str:
     """The contract's error message if there is one, else the start of what came."""
     try:
-        body = response.read(_ERROR_BYTES, decode_content=True)
-    except (*BROKEN, OverflowingError):
+        body = read(response, _ERROR_BYTES)
+    except _GARBLED:
         return "nothing more"  # the status has been said, and decides
     try:
         return line(json.loads(body)["error"]["message"], _ERROR_SAID)

@@ -93,6 +93,7 @@ class Settings:
     db_sslrootcert: str = ""
     db_sslcert: str = ""
     db_sslkey: str = ""
+    db_synchronous_commit: str = _one_of("on", "off")
 
     max_queue_depth: int = _number(100_000, least=1, most=1_000_000_000)
 

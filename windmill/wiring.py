@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from windmill import calibration, catalog
 from windmill.breaker import Breaker
 from windmill.catalog import BOX_WORKERS, MERGER, SCORER, VOTER, Catalog, Service
+from windmill.committing import BATCH
 from windmill.core import calibrated, voting
+from windmill.core.reach import Reach
 from windmill.errors import ConfigError
 from windmill.files import check_roots
 from windmill.handlers.analyze import Analyze
@@ -33,7 +35,7 @@ from windmill.postgres.graveyard import PostgresGraveyard
 from windmill.postgres.ledger import PostgresLedger
 from windmill.postgres.registry import PostgresImages
 from windmill.postgres.store import PostgresStore
-from windmill.runner import BATCH, Limits, Runner
+from windmill.runner import Limits, Runner
 from windmill.service_http import HttpService
 from windmill.settings import Settings
 from windmill.writing import Passing, Recompute, Save, Writer
@@ -64,7 +66,7 @@ Looking = Callable[[Service, ImageSource, ServiceCaller], Handler]
 # The kinds of work. What is not named here is a service that looks at whole images.
 RECOMPUTATIONS: Mapping[str, Callable[[Service, Settings], Recomputation]] = {
     MERGER: _merge,
-    VOTER: lambda _, settings: Vote(clock=time.perf_counter, rule=consensus_rule(settings).vote),
+    VOTER: lambda _, settings: _vote(consensus_rule(settings)),
 }
 HANDLERS: Mapping[str, Looking] = {
     SCORER: lambda service, images, caller: Score(service=service, images=images, caller=caller),
@@ -92,6 +94,10 @@ def consensus_rule(settings: Settings) -> ConsensusRule:
     voters = calibration.load(settings.calibration_file).voters
     identity = calibrated.identity(voters)
     return ConsensusRule(identity, partial(calibrated.vote, voters=voters, algorithm=identity))
+
+
+def _vote(rule: ConsensusRule) -> Vote:
+    return Vote(clock=time.perf_counter, rule=rule.vote, identity=rule.identity)
 
 
 def stage_rule(stage: str, settings: Settings) -> str:
@@ -148,7 +154,6 @@ def caller(service: Service, settings: Settings) -> HttpService:
         service,
         timeout=_timeout(service, settings),
         most=round(settings.max_reply_mb * 2**20),
-        concurrency=_concurrency(service, settings),
     )
 
 
@@ -208,9 +213,7 @@ def worker(service: Service, settings: Settings, stop: threading.Event) -> Itera
     name = settings.worker_id_for(service.name)
     with ExitStack() as stack:
         connection = stack.enter_context(broker(settings, name))
-        consumer = stack.enter_context(
-            closing(connection.consumer(service.name, _prefetch(service, settings)))
-        )
+        consumer = stack.enter_context(closing(connection.consumer(service.name, _reach(service, settings))))
         watchers = [JobLog(), *stack.enter_context(_heartbeats(service, settings, name, consumer.depth))]
         store = stack.enter_context(closing(PostgresStore(settings, name)))
         handler, write, gates = _work(service, settings, store, watchers)
@@ -220,7 +223,7 @@ def worker(service: Service, settings: Settings, stop: threading.Event) -> Itera
             handler=handler,
             write=write,
             limits=Limits(
-                concurrency=_concurrency(service, settings),
+                concurrency=0 if service.name in RECOMPUTATIONS else _concurrency(service, settings),
                 max_retries=settings.max_retries,
                 grace=settings.shutdown_grace,
             ),
@@ -259,6 +262,11 @@ def _prefetch(service: Service, settings: Settings) -> int:
     """WORKER_PREFETCH_COUNT, else twice the concurrency; a stage that recomputes gathers whole batches."""
     usual = BATCH if service.name in RECOMPUTATIONS else 2 * _concurrency(service, settings)
     return settings.worker_prefetch_count or usual
+
+
+def _reach(service: Service, settings: Settings) -> Reach:
+    """A number that a person has set stays."""
+    return Reach(_prefetch(service, settings), fixed=bool(settings.worker_prefetch_count))
 
 
 def _concurrency(service: Service, settings: Settings) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from windmill.handlers.base import Recomputation
-from windmill.model import Handled, Job, Outcome, Snapshot
+from windmill.model import Handled, Job, Outcome, Seen, Snapshot
 from windmill.ports import Store
 
 
@@ -30,7 +30,11 @@ class Save:
 
 
 class Recompute:
-    """Recomputes each image of the batch once, however many jobs ask for it."""
+    """Recomputes each image of the batch once, however many jobs ask for it, and only if there is news.
+
+    Of most results that come close together the stage has read all when it gets the first one's job. A job
+    that may have been done before is done again, for what should follow it may not have been sent.
+    """
 
     def __init__(self, store: Store, step: Recomputation) -> None:
         self._store = store
@@ -47,7 +51,11 @@ class Recompute:
         if others:
             self._store.save(others)
         images = sorted({h.job.image.image_id for h in asked if h.job})
-        return self._store.recompute(images, step) if images else ()
+        if not images:
+            return ()
+        fresh = tuple(image for image in images if image not in resumed)
+        seen = Seen(image_ids=fresh, stage=self._step.stage, rule=self._step.identity)
+        return self._store.recompute(images, step, seen)
 
 
 class Passing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import threading
 from contextlib import closing
@@ -9,9 +10,19 @@ from dataclasses import replace
 
 import pytest
 
-from tests.contract.test_store import CAT_BOX, PATIENCE, add_images, crop_result, dispatched, done, merged
+from tests.contract.test_store import (
+    CAT_BOX,
+    DOG_BOX,
+    PATIENCE,
+    add_images,
+    crop_result,
+    dispatched,
+    done,
+    merged,
+)
 from tests.detectors import AVERAGE
 from windmill.catalog import facts
+from windmill.commands import rerun
 from windmill.core import merging, seen, wire
 from windmill.dead import Matching
 from windmill.handlers.merge import Merge
@@ -32,6 +43,7 @@ from windmill.model import (
     Outcome,
     StagesAgain,
     State,
+    Status,
     Which,
 )
 from windmill.postgres.graveyard import PostgresGraveyard
@@ -191,6 +203,55 @@ def test_boxes_and_stages_are_made_again(images, store, ledger):
     stale = {"services": ("bbox_merger",), "which": Which.STALE}
     assert send(ledger, StagesAgain(**stale, rule="another 9")) != []
     assert send(ledger, StagesAgain(**stale, rule=str(merging.rule(AVERAGE)))) == []
+
+
+def test_crops_that_failed_are_made_again(images, store, ledger):
+    one, two, *_ = images
+    store.save([done(image) for image in (one, two)])
+    store.save([merged(one, CAT_BOX, DOG_BOX), merged(two, CAT_BOX)])
+    failed = {"status": Status.ERROR, "data": '{"error": {}}'}
+    store.save([crop_result(one, CAT_BOX.key), crop_result(one, DOG_BOX.key, **failed)])
+    store.save([crop_result(two, CAT_BOX.key, "ocr", **failed)])
+    again = BoxesAgain(services=("bbox_colors",), kept_as="colors", which=Which.FAILED)
+    assert [(d.job.image.image_id, d.job.box.key) for d in send(ledger, again)] == [(one, DOG_BOX.key)]
+    assert send(ledger, replace(again, only="🧑")) == []
+
+
+def test_small_windows_bring_all_that_is_lost(images, store, ledger):
+    """Of each image all services and versions together, though each window holds one image."""
+    parked = {"state": State.PARKED, "error": "down"}
+    store.save(
+        [
+            dispatched(images[0], **parked),
+            dispatched(images[0], State.QUEUED, "blip"),
+            dispatched(images[0], State.QUEUED, "blip", version="2"),
+            dispatched(images[1], State.QUEUED, "blip"),
+            dispatched(images[1], service="yolov8"),
+            dispatched(images[2], State.QUEUED),
+        ]
+    )
+    lost = LostDispatches(services=("yolov8", "blip"), before=ledger.begin_count())
+    ledger.end_count()
+    found, after = [], 0
+    for _ in range(3):
+        dispatches, after = ledger.send(lost, lambda _: None, after=after, limit=1)
+        found.append({(d.job.image.image_id, d.job.version, d.services) for d in dispatches})
+    assert found == [
+        {(images[0], "", ("blip", "yolov8")), (images[0], "2", ("blip",))},
+        {(images[1], "", ("blip",))},
+        {(images[2], "", ("yolov8",))},
+    ]
+
+
+@pytest.mark.parametrize(("which", "marked"), [({"group": "demo"}, 1), ({"stale": True}, 0)])
+def test_a_stage_works_where_it_has_seen_all_if_a_person_asks(images, store, database, rows, which, marked):
+    store.save([done(images[0])])
+    store.recompute(images, lambda snapshot: VOTER(snapshot, resumed=False))
+    rows("UPDATE stages SET rule = 'an older one'")
+    told = {"stale": False, "failed": False, "group": None, "version": None, "limit": None}
+    told |= {"service": "consensus", "dry_run": False, "json": True, **which}
+    rerun.run(argparse.Namespace(**told), replace(database, broker="postgres"))
+    assert rows("SELECT queue, deliveries FROM jobs") == [("queue_consensus", marked)]  # as in hand before
 
 
 def test_what_lies_in_no_queue_is_lost_and_only_that(images, store, ledger):
@@ -385,6 +446,22 @@ def test_asking_again_takes_a_job_from_the_dead(images, store, graveyard, ledger
     store.save([dead(images[0])])
     send(ledger, ImagesAgain(services=("blip",), which=Which.FAILED))
     assert graveyard.groups(Matching()) == []
+
+
+def test_of_images_that_go_to_different_services_each_pair_is_noted_and_no_other(
+    images, store, graveyard, ledger, rows
+):
+    one, two, three = images
+    store.save([done(one)])
+    store.save([dead(one, "yolov8"), dead(two, "yolov8")])
+    ledger.send(Missing(services=SERVICES), lambda window: None, after=0, limit=9)
+    assert rows("SELECT image_id, service FROM dispatches WHERE state = 'queued' ORDER BY 1, 2") == [
+        (one, "blip"),
+        *((image, service) for image in (two, three) for service in ("blip", "yolov8")),
+    ]
+    assert [
+        wire.decode(left.body).image.image_id for left in graveyard.jobs(Matching(), after=0, limit=9)
+    ] == [one]
 
 
 def test_the_history_of_an_image_is_found_by_any_of_its_names(database, images, store):

@@ -25,10 +25,12 @@ from windmill.model import (
     Outcome,
     PostprocessingRow,
     ResultRow,
+    Seen,
     StageRow,
     State,
     Status,
 )
+from windmill.postgres.connection import Session
 from windmill.postgres.registry import PostgresImages
 from windmill.postgres.store import PostgresStore
 
@@ -381,6 +383,58 @@ def test_a_consensus_is_one_row(store, image, rows):
     assert data[0][0]["services_list"] == ["rtdetr", "yolov8"]
 
 
+def told(store, images, stage, rule="v3", seen=None):
+    """Which of the images the stage is handed when all that it has seen is to be left as it is."""
+    handed = []
+    seen = Seen(image_ids=tuple(images) if seen is None else seen, stage=stage.stage, rule=rule)
+
+    def step(snapshot):
+        handed.append(snapshot.image.image_id)
+        return stage(snapshot, resumed=False)
+
+    store.recompute(images, step, seen)
+    return handed
+
+
+def test_an_image_without_news_is_left_as_it_is(store, database):
+    one, two = add_images(database, 2)
+    vote = Vote(clock=lambda: 1.0)
+    store.save([result(one), result(two)])
+    assert told(store, [one, two], vote) == [one, two]
+    assert told(store, [one, two], vote) == []
+    store.save([result(two, "blip")])
+    assert told(store, [one, two], vote) == [two]
+    store.save([result(one)])  # the same answer once more is news
+    assert told(store, [one, two], vote) == [one]
+    assert told(store, [one, two], vote, rule="another rule") == [one, two]
+    assert told(store, [one, two], vote, seen=()) == [one, two]
+
+
+def test_boxes_are_news_to_the_voter_and_captions_none_to_the_merger(store, image):
+    merge = Merge(merger=facts("bbox_merger"), detectors=AVERAGE)
+    vote = Vote(clock=lambda: 1.0)
+    store.save([result(image)])
+    assert told(store, [image], vote) == [image]
+    assert told(store, [image], merge, merge.identity) == told(store, [image], vote) == [image]
+    assert told(store, [image], merge, merge.identity) == told(store, [image], vote) == []
+    store.save([result(image, "blip", service_types=("semantic",))])
+    assert told(store, [image], merge, merge.identity) == []
+    assert told(store, [image], vote) == [image]
+
+
+def test_a_merger_is_shown_what_detectors_say(store, image, rows):
+    store.save([result(image), result(image, "blip", service_types=("semantic",))])
+    for name in ("rtdetr", "ocr"):  # by someone else, who leaves their types to their names
+        rows("INSERT INTO results (image_id, service, data) VALUES (%s, %s, %s)", image, name, CAT)
+    caught = []
+    for stage in ("bbox_merger", "consensus"):
+        seen = Seen(image_ids=(image,), stage=stage, rule="")
+        store.recompute([image], lambda snapshot: caught.append(snapshot) or Outcome(), seen)
+    merger, voter = ([one.reply.service for one in snapshot.replies] for snapshot in caught)
+    assert merger == ["rtdetr", "yolov8"]
+    assert voter == ["blip", "ocr", "rtdetr", "yolov8"]
+
+
 def test_an_image_is_admitted_once(database):
     assert len(add_images(database, 2)) == 2
     assert add_images(database, 2) == []
@@ -409,3 +463,15 @@ def test_a_connection_that_was_cut_is_opened_again(store, image, rows):
     with pytest.raises(StoreUnavailable):
         store.save([result(image)])
     store.save([result(image)])
+
+
+@pytest.mark.parametrize("wish", ["on", "off"])
+def test_only_workers_commit_without_the_disk_and_only_when_told_to(wish, database, postgres_server):
+    postgres_server.run(f"ALTER DATABASE {database.db_name} SET synchronous_commit = on")
+    settings = replace(database, db_synchronous_commit=wish)
+    found = []
+    for session in (Session(settings, "worker", hasty=True), Session(settings, "producer")):
+        with closing(session), session.transaction() as cursor:
+            cursor.execute("SHOW synchronous_commit")
+            found.append(cursor.fetchone()[0])
+    assert found == [wish, "on"]

@@ -14,6 +14,7 @@ import pytest
 from tests.contract.test_brokers import dispatch, numbers, settled, take
 from tests.integration.test_mysql import BEAT
 from windmill import rabbitmq
+from windmill.core.reach import Reach
 from windmill.errors import BrokerError, ConfigError
 from windmill.model import Again, QueueState
 from windmill.mysql_heartbeats import MySQLHeartbeats
@@ -58,7 +59,7 @@ def work(settings: Settings, service: str) -> None:
     """What a worker does: sends what follows, takes, acks, sends again, asks for suspects and depths."""
     with closing(rabbitmq.connect(settings, "worker-1")) as broker:
         broker.publish([dispatch(number, service, f"{service}_next") for number in range(3)])
-        with closing(broker.consumer(service, prefetch=3)) as consumer:
+        with closing(broker.consumer(service, Reach(3, fixed=True))) as consumer:
             done, again, last = take(consumer, 3)
             consumer.settle(settled([done, last]))
             consumer.settle(settled([again], Again(delay=1, attempt=1)))
@@ -92,7 +93,7 @@ def test_a_producer_of_the_manual_sends_to_queues_that_workers_made_and_reads_no
         broker.publish([dispatch(1, "made", "made_next")])
         assert broker.queue_states(["made_next"]) == {"made_next": QueueState(waiting=4)}
         with pytest.raises(ConfigError, match="QUEUE_USER"):
-            broker.consumer("made", prefetch=1).take(1, 5)
+            broker.consumer("made", Reach(1, fixed=True)).take(1, 5)
 
 
 def test_a_producer_with_the_third_pattern_makes_queues_itself(account):

@@ -10,6 +10,7 @@ from tests.contract.test_brokers import SOON, dispatch, eventually, numbers, set
 from tests.servers import Postgres
 from tests.servers.proxy import Proxy
 from windmill.core import wire
+from windmill.core.reach import Reach
 from windmill.errors import BrokerError
 from windmill.model import Again, QueueState
 from windmill.postgres import broker as postgres
@@ -56,7 +57,7 @@ def all_of(consumer, expected):
 def test_terminated_connections_cost_nothing(postgres_server, database, broker, caplog):
     caplog.set_level(logging.INFO)
     broker.publish([dispatch(number, SERVICE) for number in range(20)])
-    consumer = broker.consumer(SERVICE, prefetch=5)
+    consumer = broker.consumer(SERVICE, Reach(5, fixed=True))
     taken = take(consumer, 5)
     for _ in range(2):  # each time anew
         assert terminate(postgres_server, database) == 2
@@ -78,7 +79,7 @@ def test_a_server_that_falls_silent_is_left_and_found_again(postgres_server, dat
     with Proxy(postgres_server.host, postgres_server.port) as way:
         behind = replace(database, db_host=way.host, db_port=way.port, db_sslmode="disable")
         with closing(postgres.connect(behind, "worker-1")) as broker:
-            consumer = broker.consumer(SERVICE, prefetch=5)
+            consumer = broker.consumer(SERVICE, Reach(5, fixed=True))
             assert consumer.take(1, 0.1) == []
             broker.publish([dispatch(1, SERVICE)])
             consumer.settle(settled(take(consumer, 1)))
@@ -95,7 +96,7 @@ def test_what_a_dead_worker_held_is_free_again(postgres_server, database, broker
     broker.publish([dispatch(1, SERVICE)])
     run(postgres_server, database, "UPDATE jobs SET holder = nextval('job_holders') RETURNING holder")
     assert broker.queue_states([SERVICE])[SERVICE].waiting == 0
-    assert numbers(take(broker.consumer(SERVICE, prefetch=3), 1)) == [1]
+    assert numbers(take(broker.consumer(SERVICE, Reach(3, fixed=True)), 1)) == [1]
 
 
 def test_consumers_count_while_their_session_lives(postgres_server, database, broker):
@@ -103,10 +104,10 @@ def test_consumers_count_while_their_session_lives(postgres_server, database, br
         return broker.queue_states([SERVICE])[SERVICE].consumers
 
     with closing(postgres.connect(database, "victim")) as victim:
-        victim.consumer(SERVICE, prefetch=1)
-        victim.consumer("ocr", prefetch=1)
+        victim.consumer(SERVICE, Reach(1, fixed=True))
+        victim.consumer("ocr", Reach(1, fixed=True))
         assert eventually(lambda: consumers() == 1)
-        other = broker.consumer(SERVICE, prefetch=1)
+        other = broker.consumer(SERVICE, Reach(1, fixed=True))
         assert eventually(lambda: consumers() == 2)
         other.close()
         assert eventually(lambda: consumers() == 1)
@@ -115,7 +116,7 @@ def test_consumers_count_while_their_session_lives(postgres_server, database, br
 
 def test_a_census_tells_what_workers_hold_as_well(broker):
     broker.publish([dispatch(number, SERVICE) for number in range(5)])
-    take(broker.consumer(SERVICE, prefetch=2), 2)
+    take(broker.consumer(SERVICE, Reach(2, fixed=True)), 2)
     bodies = broker.census(SERVICE)
     assert sorted(wire.decode(body).image.image_id for body in bodies) == [*range(5)]
 
@@ -127,10 +128,10 @@ def test_old_jobs_that_come_back_are_found_by_who_is_at_newer_ones(
     broker.publish([dispatch(1, SERVICE)])
     older = "UPDATE jobs SET available_at = now() - interval '1 hour' RETURNING job_id"
     run(postgres_server, database, older)
-    first = broker.consumer(SERVICE, prefetch=1)
+    first = broker.consumer(SERVICE, Reach(1, fixed=True))
     eventually(lambda: first.depth() == 0)
     broker.publish([dispatch(2, SERVICE)])
-    second = broker.consumer(SERVICE, prefetch=1)
+    second = broker.consumer(SERVICE, Reach(1, fixed=True))
     consumed = take(second, 1)
     assert numbers(consumed) == [2]
     second.settle(settled(consumed))
@@ -142,6 +143,6 @@ def test_old_jobs_that_come_back_are_found_by_who_is_at_newer_ones(
 def test_a_job_for_later_comes_when_it_is_due_and_not_at_the_next_look(broker, monkeypatch):
     monkeypatch.setattr("windmill.postgres.consumer._LOOK_AGAIN", 60.0)
     broker.publish([dispatch(1, SERVICE)])
-    consumer = broker.consumer(SERVICE, prefetch=5)
+    consumer = broker.consumer(SERVICE, Reach(5, fixed=True))
     consumer.settle(settled(take(consumer, 1), Again(delay=0.2, attempt=1)))
     assert take(consumer, 1)[0].attempt == 1

@@ -19,6 +19,7 @@ from tests.contract.test_brokers import SOON, dispatch, eventually, numbers, set
 from tests.servers.base import free_port
 from tests.servers.proxy import Proxy
 from windmill import catalog, rabbitmq
+from windmill.core.reach import Reach
 from windmill.errors import BrokerError, ConfigError
 from windmill.model import Again, QueueState
 from windmill.rabbitmq import topology
@@ -65,7 +66,7 @@ def lasting(rabbitmq_server):
     with closing(rabbitmq.connect(settings, "setup")) as broker:
         broker.publish([dispatch(0, *services)])
         for service in services:
-            with closing(broker.consumer(service, prefetch=1)) as consumer:
+            with closing(broker.consumer(service, Reach(1, fixed=True))) as consumer:
                 consumer.settle(settled(take(consumer, 1)))
     rabbitmq_server.restart()
     return iter(services)
@@ -105,7 +106,7 @@ def test_a_restart_in_the_middle_costs_nothing(lasting, server, broker, end, cap
     caplog.set_level(logging.INFO)
     service = next(lasting)
     broker.publish([dispatch(number, service) for number in range(50)])
-    with closing(broker.consumer(service, prefetch=10)) as consumer:
+    with closing(broker.consumer(service, Reach(10, fixed=True))) as consumer:
         taken = take(consumer, 10)
         consumer.settle(settled(taken[:5]))
         end(server)
@@ -143,13 +144,13 @@ def test_a_kill_while_publishing_raises_and_loses_nothing_confirmed(lasting, ser
     thread.join(60)
     assert error
     server.start()
-    with closing(broker.consumer(service, prefetch=100)) as consumer:
+    with closing(broker.consumer(service, Reach(100, fixed=True))) as consumer:
         all_of(consumer, set(confirmed))
 
 
 def test_a_failed_job_is_settled_wholly_or_not_at_all(server, broker, service):
     broker.publish([dispatch(1, service), dispatch(2, service)])
-    with closing(broker.consumer(service, prefetch=10)) as consumer:
+    with closing(broker.consumer(service, Reach(10, fixed=True))) as consumer:
         first, _ = take(consumer, 2)
         server.stop()
         consumer.settle(settled([first], Again(delay=1, attempt=1)))  # of a lost connection: skipped
@@ -216,7 +217,7 @@ def test_a_server_that_is_down_is_one_line_and_then_waited_for(server, settings,
         assert "QUEUE_HOST" in record.message
         with pytest.raises(BrokerError):
             broker.queue_states([service])
-        consumer = broker.consumer(service, prefetch=1)
+        consumer = broker.consumer(service, Reach(1, fixed=True))
         with ThreadPoolExecutor(1) as pool:
             taking = pool.submit(consumer.take, 1, 60)
             server.start()
@@ -232,7 +233,7 @@ def warnings(caplog):
 def test_closing_while_the_server_is_down_is_quick(service):
     settings = Settings(queue_host="127.0.0.1", queue_port=free_port())
     broker = rabbitmq.connect(settings, "worker-1")
-    broker.consumer(service, prefetch=1).take(1, 0.1)
+    broker.consumer(service, Reach(1, fixed=True)).take(1, 0.1)
     start = time.monotonic()
     broker.close()
     assert time.monotonic() - start < 5
@@ -247,7 +248,7 @@ def test_a_lost_password_after_a_good_start_is_waited_out(server, service):
         queue_host=server.host, queue_port=server.port, queue_user="fickle", queue_password="before"
     )
     with closing(rabbitmq.connect(settings, "worker-1")) as broker:
-        consumer = broker.consumer(service, prefetch=1)
+        consumer = broker.consumer(service, Reach(1, fixed=True))
         consumer.take(1, 0.1)
         server.change_password("fickle", "after")
         server.cut()
@@ -263,7 +264,7 @@ def test_a_poisonous_job_lies_in_the_dead_queue_alone(server, settings, broker, 
     seen = []
     for _ in range(1 + topology.DELIVERY_LIMIT):
         with closing(rabbitmq.connect(settings, "victim")) as victim:
-            consumer = victim.consumer(service, prefetch=1)
+            consumer = victim.consumer(service, Reach(1, fixed=True))
             seen += take(consumer, 1)
     assert [one.redelivered for one in seen] == [False, True, True, True]
     with closing(server.connect()) as connection:
@@ -275,7 +276,7 @@ def test_a_poisonous_job_lies_in_the_dead_queue_alone(server, settings, broker, 
 
 
 def test_a_deleted_queue_is_declared_again(server, broker, service):
-    consumer = broker.consumer(service, prefetch=1)
+    consumer = broker.consumer(service, Reach(1, fixed=True))
     consumer.take(1, 0.1)
     with closing(server.connect()) as connection:
         connection.channel().queue_delete(catalog.queue(service))
@@ -291,7 +292,7 @@ def test_publishing_to_a_queue_that_vanished_fails_once(server, broker, service)
     with pytest.raises(BrokerError, match="no queue"):
         broker.publish([dispatch(2, service)])
     broker.publish([dispatch(3, service)])
-    assert numbers(take(broker.consumer(service, prefetch=1), 1)) == [3]
+    assert numbers(take(broker.consumer(service, Reach(1, fixed=True)), 1)) == [3]
 
 
 def test_a_queue_with_other_arguments_is_a_config_error(server, broker, service):
@@ -300,12 +301,12 @@ def test_a_queue_with_other_arguments_is_a_config_error(server, broker, service)
     with pytest.raises(ConfigError, match=catalog.queue(service)):
         broker.publish([dispatch(1, service)])
     with pytest.raises(ConfigError, match=catalog.queue(service)):
-        broker.consumer(service, prefetch=1).take(1, 1)
+        broker.consumer(service, Reach(1, fixed=True)).take(1, 1)
 
 
 @pytest.mark.parametrize("header", ["two", -3, None, True, ["x"], {"n": 1}])
 def test_a_garbled_attempt_is_the_first(server, broker, service, header):
-    consumer = broker.consumer(service, prefetch=1)
+    consumer = broker.consumer(service, Reach(1, fixed=True))
     consumer.take(1, 0.1)
     with closing(server.connect()) as connection:
         properties = pika.BasicProperties(headers={"x-windmill-attempt": header})
@@ -335,12 +336,12 @@ def test_an_alarm_is_waited_out_with_one_warning(server, broker, service, caplog
     finally:
         server.limit_memory(0.8)
     assert len([one for one in caplog.records if one.levelno >= logging.WARNING]) == 1
-    assert {1, 2, 3} <= set(numbers(take(broker.consumer(service, prefetch=9), 3)))
+    assert {1, 2, 3} <= set(numbers(take(broker.consumer(service, Reach(9, fixed=True)), 3)))
 
 
 def test_looking_for_suspects_during_an_alarm_costs_no_channel(server, broker, service, monkeypatch):
     monkeypatch.setattr("windmill.rabbitmq.consuming.SUSPECTS_EVERY", 0)
-    consumer = broker.consumer(service, prefetch=1)
+    consumer = broker.consumer(service, Reach(1, fixed=True))
     broker.publish([dispatch(1, service)])
     take(consumer, 1)
     server.limit_memory(0.0000001)
@@ -364,7 +365,7 @@ def test_settling_again_and_again_during_an_alarm_leaves_one_copy_too_many(
 ):
     monkeypatch.setattr("windmill.rabbitmq.publishing.CONFIRM_TIMEOUT", 0.3)
     broker.publish([dispatch(1, service)])
-    consumer = broker.consumer(service, prefetch=1)
+    consumer = broker.consumer(service, Reach(1, fixed=True))
     taken = take(consumer, 1)
     server.limit_memory(0.0000001)
     try:
@@ -382,7 +383,7 @@ def test_settling_again_and_again_during_an_alarm_leaves_one_copy_too_many(
 
 def test_a_consumer_that_was_cancelled_in_silence_consumes_again(broker, service, monkeypatch, caplog):
     monkeypatch.setattr("windmill.rabbitmq.watching.STALL", 0.3)
-    consumer = broker.consumer(service, prefetch=5)
+    consumer = broker.consumer(service, Reach(5, fixed=True))
     broker.publish([dispatch(1, service)])
     consumer.settle(settled(take(consumer, 1)))
     (channel,) = [one for one in broker._link._channels if one.raw.consumer_tags]
@@ -395,7 +396,7 @@ def test_a_consumer_that_was_cancelled_in_silence_consumes_again(broker, service
 def test_a_consumer_whose_hands_are_full_is_left_alone(broker, service, monkeypatch, caplog):
     monkeypatch.setattr("windmill.rabbitmq.watching.STALL", 0.05)
     broker.publish([dispatch(number, service) for number in range(3)])
-    consumer = broker.consumer(service, prefetch=1)
+    consumer = broker.consumer(service, Reach(1, fixed=True))
     taken = take(consumer, 1)
     assert consumer.take(1, 0.5) == []
     consumer.settle(settled(taken))
@@ -409,7 +410,7 @@ def test_a_network_that_falls_silent_is_left_and_found_again(server, service, mo
     with Proxy(server.host, server.port) as way:
         settings = Settings(queue_host=way.host, queue_port=way.port)
         with closing(rabbitmq.connect(settings, "worker-1")) as broker:
-            consumer = broker.consumer(service, prefetch=5)
+            consumer = broker.consumer(service, Reach(5, fixed=True))
             broker.publish([dispatch(1, service), dispatch(2, service)])
             taken = take(consumer, 1)
             way.silence()
@@ -426,7 +427,7 @@ def test_a_job_held_too_long_costs_the_channel_and_nothing_else(server, settings
     try:
         with closing(rabbitmq.connect(settings, "worker-1")) as broker:
             broker.publish([dispatch(1, service), dispatch(2, service)])
-            consumer = broker.consumer(service, prefetch=2)
+            consumer = broker.consumer(service, Reach(2, fixed=True))
             taken = take(consumer, 2)
             (again, *_) = take(consumer, 1)
             assert again.redelivered
@@ -446,7 +447,7 @@ def test_a_census_that_is_killed_midway_loses_nothing(server, settings, broker, 
         server.cut()
         with pytest.raises(BrokerError):
             list(census)
-    with closing(broker.consumer(service, prefetch=500)) as consumer:
+    with closing(broker.consumer(service, Reach(500, fixed=True))) as consumer:
         found = all_of(consumer, {*range(1000)})
         while late := consumer.take(500, 0.5):
             found += numbers(late)

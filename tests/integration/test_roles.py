@@ -18,6 +18,7 @@ from tests.servers import Postgres
 from tests.waiting import until
 from windmill.catalog import facts
 from windmill.core import wire
+from windmill.core.reach import Reach
 from windmill.dead import Matching
 from windmill.errors import ConfigError
 from windmill.handlers.merge import Merge
@@ -164,7 +165,7 @@ def work(settings: Settings, log: pytest.LogCaptureFixture, images: list[int]) -
     save(settings, images)
     with closing(postgres_broker.connect(settings, "worker-1")) as broker:
         broker.publish([dispatch(image, SERVICE) for image in images])
-        with closing(broker.consumer(SERVICE, prefetch=10)) as consumer:
+        with closing(broker.consumer(SERVICE, Reach(10, fixed=True))) as consumer:
             taken: list = []
             until(lambda: refused(log) or taken.extend(consumer.take(10, 0.1)) or len(taken) == 3, PATIENCE)
             if refused(log):

@@ -18,6 +18,7 @@ from tests.servers import Certificates, MariaDB, Postgres, RabbitMQ
 from tests.servers.base import MissingServerError, Server
 from tests.waiting import until
 from windmill import rabbitmq
+from windmill.core.reach import Reach
 from windmill.errors import ConfigError
 from windmill.model import Outcome, ResultRow, Status
 from windmill.mysql_heartbeats import MySQLHeartbeats
@@ -38,7 +39,7 @@ RULES = (
 def use_rabbitmq(settings: Settings) -> None:
     with closing(rabbitmq.connect(settings, "worker-1")) as broker:
         broker.publish([dispatch(number, "tls") for number in range(300)])
-        with closing(broker.consumer("tls", prefetch=300)) as consumer:
+        with closing(broker.consumer("tls", Reach(300, fixed=True))) as consumer:
             taken = take(consumer, 300)
             assert sorted(numbers(taken)) == list(range(300))
             consumer.settle(settled(taken))
@@ -61,7 +62,7 @@ def use_postgres(settings: Settings) -> None:
         store.save([Outcome(rows=(row,))])
     with closing(postgres_broker.connect(settings, "worker-1")) as broker:
         broker.publish([dispatch(1, "tls")])
-        with closing(broker.consumer("tls", prefetch=1)) as consumer:
+        with closing(broker.consumer("tls", Reach(1, fixed=True))) as consumer:
             consumer.settle(settled(take(consumer, 1)))
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
+import pwd
 import signal
+from pathlib import Path
 
 import psycopg2
 
@@ -17,7 +20,8 @@ _BINARIES = "/usr/lib/postgresql/*/bin"
 class Postgres(Server):
     """`user` windmill, trusted from loopback. `durable` waits for the disk, as a bench wants.
 
-    `rules` are lines of pg_hba.conf that go before that trust.
+    `rules` are lines of pg_hba.conf that go before that trust. `data` is a folder that is there afterwards,
+    and may be there before; it goes with no other server's version.
     """
 
     dbuser = "windmill"
@@ -25,20 +29,31 @@ class Postgres(Server):
     end = signal.SIGINT  # "fast": does not wait for clients
 
     def __init__(
-        self, tls: Certificates | None = None, *, durable: bool = False, rules: tuple[str, ...] = ()
+        self,
+        tls: Certificates | None = None,
+        *,
+        durable: bool = False,
+        rules: tuple[str, ...] = (),
+        data: Path | None = None,
     ) -> None:
         self._binary = find("postgres", _BINARIES)
         self._durable = durable
         self._names = itertools.count(1)
         self._rules = rules
         super().__init__(tls)
+        self._data = data or self.folder / "data"
 
     def prepare(self) -> None:
+        if (self._data / "PG_VERSION").exists():
+            return
+        self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.geteuid() == 0:
+            os.chown(self._data, pwd.getpwnam(self.user).pw_uid, pwd.getpwnam(self.user).pw_gid)
         initdb = str(find("initdb", _BINARIES))
         self.once(
             initdb,
             "-D",
-            "data",
+            str(self._data),
             "-U",
             self.dbuser,
             "-A",
@@ -48,7 +63,7 @@ class Postgres(Server):
             "UTF8",
             "--locale=C.UTF-8",
         )
-        access = self.folder / "data" / "pg_hba.conf"
+        access = self._data / "pg_hba.conf"
         access.write_text("\n".join((*self._rules, access.read_text("utf-8"))), "utf-8")
 
     def command(self) -> list[str]:
@@ -59,7 +74,7 @@ class Postgres(Server):
             files = {f"ssl_{name}_file": self.folder / f"{name}.pem" for name in ("ca", "cert", "key")}
             settings |= {"ssl": "on", **files}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        return [str(self._binary), "-D", str(self.folder / "data"), *options]
+        return [str(self._binary), "-D", str(self._data), *options]
 
     def reload_certificate(self) -> None:
         self.run("SELECT pg_reload_conf()")

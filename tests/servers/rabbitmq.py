@@ -160,6 +160,10 @@ class RabbitMQ(Server):
         self.evaluate(f"ok = rabbit_vhost:add({_binary(name)}, <<>>)")
         self.permit(self.dbuser, vhost=name)
 
+    def delete_vhost(self, name: str) -> None:
+        """Deletes a vhost with all that is in it."""
+        self.evaluate(f"ok = rabbit_vhost:delete({_binary(name)}, <<>>)")
+
     def cleanup(self) -> list[str]:
         """Ends the epmd of our own, which survives the broker."""
         epmd = find("epmd", *_ERLANG)

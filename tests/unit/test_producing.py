@@ -87,16 +87,16 @@ def test_a_window_is_published_before_it_is_noted():
 
 
 def test_many_images_go_in_windows():
-    sent, events, meter = run(*(dispatch(n, "blip") for n in range(1, 251)))
-    assert [len(ids) for ids in published(events)] == [100, 100, 50]
-    assert meter.done == [100, 200, 250]
-    assert sent.dispatches == 250
+    sent, events, meter = run(*(dispatch(n, "blip") for n in range(1, 1251)))
+    assert [len(ids) for ids in published(events)] == [500, 500, 250]
+    assert meter.done == [500, 1000, 1250]
+    assert sent.dispatches == 1250
 
 
 def test_no_more_than_the_limit_is_sent():
-    sent, events, _ = run(*(dispatch(n, "blip") for n in range(1, 251)), limit=130)
-    assert [len(ids) for ids in published(events)] == [100, 30]
-    assert sent.dispatches == 130
+    sent, events, _ = run(*(dispatch(n, "blip") for n in range(1, 1251)), limit=650)
+    assert [len(ids) for ids in published(events)] == [500, 150]
+    assert sent.dispatches == 650
 
 
 @pytest.mark.parametrize("error", [BrokerError("away"), StoreUnavailable("away")])
@@ -115,10 +115,10 @@ def test_stopping_ends_after_the_window_in_hand():
     stop = threading.Event()
     events, meter = [], Meter()
     meter.update = lambda done, total=None: stop.set()
-    many = [dispatch(n, "blip") for n in range(1, 251)]
+    many = [dispatch(n, "blip") for n in range(1, 1251)]
     producer = Producer(WANTED, Ledger(events, *many), Broker(events), Pace(max_queue_depth=1000), stop)
-    assert producer.run(meter).dispatches == 100
-    assert events[-1] == ("recorded", list(range(1, 101)))
+    assert producer.run(meter).dispatches == 500
+    assert events[-1] == ("recorded", list(range(1, 501)))
 
 
 def test_a_delay_sends_one_by_one():

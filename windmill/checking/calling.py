@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
-from windmill.bounded_http import BROKEN, NOT_THERE, OverflowingError, Pool, cause
+from windmill.bounded_http import (
+    BROKEN,
+    CompressionError,
+    Host,
+    NotThereError,
+    OverflowingError,
+    cause,
+    read,
+)
 from windmill.catalog import Service
 from windmill.core import strict_json
 from windmill.core.strict_json import NotJsonError
@@ -86,30 +94,30 @@ class Caller(Protocol):
 
 
 class HttpCaller:
-    """A `Caller` with a worker's own HTTP client, for up to `clients` threads at once.
+    """A `Caller` with a worker's own HTTP client, for any number of threads at once.
 
     A call takes at most `timeout` seconds, and brings at most `most` bytes.
     """
 
-    def __init__(self, service: Service, *, timeout: float, most: int, clients: int) -> None:
+    def __init__(self, service: Service, *, timeout: float, most: int) -> None:
         self._timeout = timeout
         self._most = most
-        self._pool = Pool(service.host, service.port, clients)
+        self._host = Host(service.host, service.port)
 
     def __call__(self, request: Request) -> Answer:
         started = time.perf_counter()
         try:
-            with self._pool.open(
+            with self._host.open(
                 request.method,
                 request.path,
-                request.body or None,
-                {"Content-Type": request.kind} if request.kind else {},
+                [request.body],
+                request.kind,
                 seconds=self._timeout,
                 most=self._most,
             ) as response:
-                body = response.read(self._most + 1, decode_content=True)
+                body = read(response, self._most)
                 headers = {name.lower(): value for name, value in response.headers.items()}
-        except (*BROKEN, OverflowingError) as exc:
+        except (*BROKEN, OverflowingError, CompressionError) as exc:
             raise self._silence(request, exc) from exc
         if len(body) > self._most:
             raise self._silence(request, OverflowingError())
@@ -118,12 +126,14 @@ class HttpCaller:
 
     def _silence(self, request: Request, exc: Exception) -> Failed:
         """What it means that there is no whole answer."""
-        if isinstance(exc, NOT_THERE):
+        if isinstance(exc, NotThereError):
             return Gone(sent=str(request), expected="an answer", got="no connection")
         if isinstance(exc, OverflowingError):
             got = f"more than {self._most / 2**20:g} MB (MAX_REPLY_MB)"
-        elif self._pool.out_of_time():
+        elif self._host.out_of_time():
             got = f"none within {self._timeout:g} s"
+        elif isinstance(exc, CompressionError):
+            got = f"a body that is not {line(exc, _SHOWN)}"
         else:
             got = f"none: {line(cause(exc), _SHOWN)}"
         return Failed(sent=str(request), expected="an answer", got=got)

@@ -64,7 +64,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             return 0
         sent = Sent()
         if total:
-            pace = Pace(max_queue_depth=settings.max_queue_depth, limit=args.limit)
+            pace = Pace(
+                max_queue_depth=settings.max_queue_depth, limit=args.limit, doubtful=_whatever_was(selection)
+            )
             sent = send(selection, ledger, settings, pace, stop, total)
     if args.json:
         sys.stdout.write(json.dumps({"sent": sent.dispatches, "service": args.service}) + "\n")
@@ -92,6 +94,12 @@ def _selection(
             services=(name,), kept_as=kept_as, which=which, version=version, only=only, group=args.group
         )
     return ImagesAgain(services=(name,), which=which, version=version, group=args.group)
+
+
+def _whatever_was(selection: Selection) -> bool:
+    """Whether a stage is to work where it has seen all; it leaves that as it is, but not what it may not have
+    finished."""
+    return isinstance(selection, StagesAgain) and selection.which is Which.ALL
 
 
 def _current(

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -44,6 +45,7 @@ _WINDMILL = (sys.executable, "-m", "windmill")
 _NEAREST = 3  # photos that are shown for words
 _PATIENCE = 30.0  # seconds for a service to say what words mean
 _LOOK = 0.2  # seconds between looks at the progress
+_REST = 9  # times as long as a look took: of millions of rows, looks take a tenth of the time
 
 HELP = """\
 Runs everything on a folder of photos: a PostgreSQL of its own (database and broker), the reference services
@@ -142,7 +144,7 @@ class Place:
     def work(self, reader: PostgresFindings, group: str, searching: bool) -> Iterator[None]:
         """Sends what is missing, works until nothing is left to do, and keeps up what may be asked then."""
         wanted = Missing(services=lineup.submitted(self.entries), group=group)
-        pace = Pace(max_queue_depth=self.settings.max_queue_depth)
+        pace = Pace(max_queue_depth=sys.maxsize)  # rows beside the results; and nobody takes any as yet
         with wiring.ledger(self.settings) as ledger:
             total = ledger.count_images(wanted)
             send(wanted, ledger, self.settings, pace, threading.Event(), total)
@@ -203,11 +205,12 @@ class Place:
         with meter("finding", "results", None) as progress:
             while True:
                 self.children.check()
+                began = time.monotonic()
                 now = reader.progress()
                 progress.update(now.settled, max(now.total, now.settled + now.open_jobs))
                 if now.open_jobs == 0:
                     return
-                pause.wait(_LOOK)
+                pause.wait(max(_LOOK, _REST * (time.monotonic() - began)))
 
     def draw(self, found: Sequence[Findings]) -> Path:
         """One annotated picture a photo, and a page of them all; gives the page."""

@@ -91,7 +91,7 @@ def _target(args: argparse.Namespace, settings: Settings) -> Target:
         raise ConfigError("--timeout: expected seconds, more than 0")
     timeout = args.timeout or service.timeout or settings.request_timeout
     most = round(settings.max_reply_mb * 2**20)
-    call = HttpCaller(service, timeout=timeout, most=most, clients=args.clients)
+    call = HttpCaller(service, timeout=timeout, most=most)
     photo = _photo(args.photo, settings)
     return Target(service=service, call=call, photo=photo, clients=args.clients, timeout=timeout)
 

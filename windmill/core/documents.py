@@ -19,8 +19,8 @@ def merged_box(box: MergedBox, rule: MergeRule) -> str:
             "class": box.class_name,
             "label": box.label,
             "labels": box.labels,
-            "bbox": asdict(box.box),
-            "crop": asdict(box.crop),
+            "bbox": _box(box.box),
+            "crop": _box(box.crop),
             "score": box.score,
             "detection_count": box.detection_count,
             "avg_confidence": box.avg_confidence,
@@ -101,7 +101,7 @@ def _bounding_box(box: MergedBox) -> dict[str, Any]:
     return {
         "emoji": box.emoji,
         "label": box.label,
-        "merged_bbox": asdict(box.box),
+        "merged_bbox": _box(box.box),
         "detection_count": box.detection_count,
         "avg_confidence": box.avg_confidence,
         "contributing_services": box.contributing_services,
@@ -126,8 +126,13 @@ def _sourced(source: SourcedDetection) -> dict[str, Any]:
         "emoji": detection.emoji,
         "class": detection.class_name,
         "confidence": detection.confidence,
-        "bbox": asdict(detection.box) if detection.box else None,
+        "bbox": _box(detection.box) if detection.box else None,
     }
+
+
+def _box(box: Box) -> dict[str, float]:
+    """As `asdict` has it, which takes a sixth of a merge for it."""
+    return {"x": box.x, "y": box.y, "width": box.width, "height": box.height}
 
 
 def _read_sourced(data: Any) -> SourcedDetection:

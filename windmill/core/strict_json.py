@@ -26,13 +26,7 @@ class NotJsonError(ValueError):
 def loads(body: bytes) -> Any:
     """The value in `body`. Raises `NotJsonError`, or ValueError that says what is not accepted."""
     try:
-        value = json.loads(
-            body.decode(),
-            parse_constant=_constant,
-            parse_float=_real,
-            parse_int=_whole,
-            object_pairs_hook=_object,
-        )
+        value = _DECODER.decode(body.decode())
     except (UnicodeDecodeError, json.JSONDecodeError) as exc:
         raise NotJsonError(line(exc, 200)) from exc
     except RecursionError as exc:
@@ -67,6 +61,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"{line(twice, 40)}: stands in one object twice")
     return made
+
+
+_DECODER = json.JSONDecoder(
+    parse_constant=_constant, parse_float=_real, parse_int=_whole, object_pairs_hook=_object
+)  # made once: it costs as much as decoding a small message
 
 
 def _is_deeper(value: Any, levels: int) -> bool:

@@ -26,7 +26,16 @@ class Handler(Protocol):
 
 
 class Recomputation(Protocol):
-    """Work that follows from what is stored; runs inside the transaction that locks the image."""
+    """Work that follows from what is stored; runs inside the transaction that locks the image.
+
+    What comes of it hangs on what `stage` has seen, and on `identity`: the rule by which it decides.
+    """
+
+    @property
+    def stage(self) -> str: ...
+
+    @property
+    def identity(self) -> str: ...
 
     def __call__(self, snapshot: Snapshot, *, resumed: bool) -> Outcome: ...
 

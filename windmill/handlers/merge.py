@@ -20,15 +20,23 @@ class Merge:
     def __post_init__(self) -> None:
         object.__setattr__(self, "rule", merging.rule(self.detectors))
 
+    @property
+    def stage(self) -> str:
+        return self.merger.name
+
+    @property
+    def identity(self) -> str:
+        return str(self.rule)
+
     def __call__(self, snapshot: Snapshot, *, resumed: bool) -> Outcome:
         boxes = merging.merge(snapshot.replies, self.detectors)
         row = MergedBoxesRow(image_id=snapshot.image.image_id, boxes=boxes, rule=self.rule)
         stage = StageRow(
             image_id=snapshot.image.image_id,
-            stage=self.merger.name,
+            stage=self.stage,
             seen=seen.by_merger(snapshot),
             found=len(boxes),
-            rule=str(self.rule),
+            rule=self.identity,
         )
         followers = routing.after_merge(self.merger, snapshot, boxes, resumed=resumed)
         return Outcome(rows=(row, stage), followers=followers)

@@ -19,6 +19,8 @@ class Vote:
 
     clock: Clock
     rule: Rule = voting.vote
+    identity: str = voting.ALGORITHM  # the rule's name, which its results carry
+    stage: str = VOTER
 
     def __call__(self, snapshot: Snapshot, *, resumed: bool) -> Outcome:  # noqa: ARG002 -- nothing follows
         if not snapshot.replies:
@@ -32,9 +34,9 @@ class Vote:
         )
         stage = StageRow(
             image_id=snapshot.image.image_id,
-            stage=VOTER,
+            stage=self.stage,
             seen=seen.by_voter(snapshot),
             found=len(consensus.votes),
-            rule=consensus.algorithm,
+            rule=self.identity,
         )
         return Outcome(rows=(row, stage))

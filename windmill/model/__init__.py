@@ -18,7 +18,16 @@ from windmill.model.jobs import (
     QueueState,
     Settlement,
 )
-from windmill.model.merging import BoxVote, JudgedBox, MergedBox, MergeRule, Snapshot, SourcedDetection
+from windmill.model.merging import (
+    NOTHING_SEEN,
+    BoxVote,
+    JudgedBox,
+    MergedBox,
+    MergeRule,
+    Seen,
+    Snapshot,
+    SourcedDetection,
+)
 from windmill.model.monitoring import Health, Heartbeat, Sighting
 from windmill.model.replies import Detection, Mention, ServiceReply, StoredReply
 from windmill.model.rows import (
@@ -58,6 +67,7 @@ from windmill.model.voting import (
 )
 
 __all__ = [
+    "NOTHING_SEEN",
     "Ack",
     "Again",
     "Box",
@@ -101,6 +111,7 @@ __all__ = [
     "QueueState",
     "ResultRow",
     "Row",
+    "Seen",
     "Selection",
     "SemanticEvidence",
     "ServiceReply",

@@ -99,6 +99,21 @@ class MergeRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """Images that need no work where `stage` has seen all that there is of them, and decided by `rule`.
+
+    `stage` is also who reads: the merger is shown no replies but those of detectors.
+    """
+
+    image_ids: tuple[int, ...]
+    stage: str = ""
+    rule: str = ""
+
+
+NOTHING_SEEN = Seen(image_ids=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """What is known of one image at one moment, read under its lock: its replies and its merged boxes.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 
@@ -15,6 +16,7 @@ from psycopg2.extras import execute_values
 
 from windmill import catalog
 from windmill.core import wire
+from windmill.core.reach import Reach
 from windmill.errors import BrokerError, StoreError, StoreUnavailable
 from windmill.model import Ack, Again, Dispatch, QueueState, Settlement
 from windmill.postgres.connection import Session, translating
@@ -43,7 +45,7 @@ class PostgresBroker:
     def __init__(self, settings: Settings, name: str) -> None:
         self._settings = settings
         self._name = name
-        self._session = Session(settings, name, PATIENCE)
+        self._session = Session(settings, name, PATIENCE, hasty=True)
         self._lock = threading.Lock()
         self._consumers: list[PostgresConsumer] = []
 
@@ -59,10 +61,13 @@ class PostgresBroker:
     ) -> None:
         """See `ports.Publisher`; a full disk is an error here, so `stop` has no wait to end."""
         del stop
+        bodies: dict[tuple[str, ...], list[bytes]] = defaultdict(list)
+        for dispatch in dispatches:
+            bodies[tuple(dict.fromkeys(dispatch.services))].append(wire.encode(dispatch.job))
         jobs = [
-            (catalog.queue(service), wire.encode(dispatch.job), int(doubtful))
-            for dispatch in dispatches
-            for service in dict.fromkeys(dispatch.services)
+            (together, [catalog.queue(service) for service in services], int(doubtful))
+            for services, together in bodies.items()
+            if services
         ]
         if not jobs:
             return
@@ -71,16 +76,16 @@ class PostgresBroker:
                 execute_values(cursor, query("publish_jobs"), jobs, page_size=_PAGE)
             # All that notify take turns until they are committed: who waits for the disk then, holds up all.
             with self._session.transaction(durable=False) as cursor:
-                queues = sorted({queue for queue, *_ in jobs})
+                queues = sorted({queue for _, queues, _ in jobs for queue in queues})
                 cursor.execute(query("notify"), {"queues": queues, "news": NEW})
 
-    def consumer(self, service: str, prefetch: int) -> PostgresConsumer:
+    def consumer(self, service: str, reach: Reach) -> PostgresConsumer:
         """See `ports.Broker`."""
         consumer = PostgresConsumer(
             self._settings,
             self._name,
             service=service,
-            prefetch=prefetch,
+            reach=reach,
             settle=self.settle,
             depth=self._depth,
         )

@@ -40,8 +40,11 @@ _MISSING_TABLES = (pg.UndefinedTable, pg.UndefinedColumn, pg.UndefinedFunction)
 _LOGIN = ("password authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry")
 
 
-def connect(settings: Settings, name: str) -> PgConnection:
-    """A connection that the server lists as `name`. Raises `StoreUnavailable` or `ConfigError`."""
+def connect(settings: Settings, name: str, *, hasty: bool = False) -> PgConnection:
+    """A connection that the server lists as `name`. Raises `StoreUnavailable` or `ConfigError`.
+
+    `hasty`: as DB_SYNCHRONOUS_COMMIT says, its commits may return before the server's disk has them.
+    """
     try:
         connection: PgConnection = psycopg2.connect(
             host=settings.db_host,
@@ -56,10 +59,16 @@ def connect(settings: Settings, name: str) -> PgConnection:
             keepalives_interval=5,
             keepalives_count=3,
             tcp_user_timeout=1000 * _SILENCE,
+            options=_options(settings, hasty=hasty),
         )
     except psycopg2.OperationalError as exc:
         raise _refused(exc, settings) from exc
     return connection
+
+
+def _options(settings: Settings, *, hasty: bool) -> str | None:
+    """None where the server's own default is meant: a pooler in between may take no options."""
+    return "-c synchronous_commit=off" if hasty and settings.db_synchronous_commit == "off" else None
 
 
 def _tls_arguments(settings: Settings) -> dict[str, Any]:
@@ -167,18 +176,22 @@ class Session:
     """A connection that is opened when needed, and anew after it was lost. For one thread at a time.
 
     Where `patience` is given, a transaction that takes more seconds than that fails: not for long queries.
+    `hasty`: see `connect`.
     """
 
-    def __init__(self, settings: Settings, name: str, patience: float | None = None) -> None:
+    def __init__(
+        self, settings: Settings, name: str, patience: float | None = None, *, hasty: bool = False
+    ) -> None:
         self._settings = settings
         self._name = name
         self._patience = patience
+        self._hasty = hasty
         self._connection: PgConnection | None = None
 
     def open(self) -> PgConnection:
         """The connection. Raises `StoreUnavailable` or `ConfigError`."""
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self._settings, self._name)
+            self._connection = connect(self._settings, self._name, hasty=self._hasty)
         return self._connection
 
     @contextmanager

@@ -18,6 +18,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as PgConnection  # noqa: N812 -- a class, whatever its name
 
 from windmill import catalog
+from windmill.core.reach import Reach
 from windmill.core.retrying import DELIVERY_LIMIT, TRIALS, backoff
 from windmill.errors import WindmillError
 from windmill.model import Again, Delivery, Settlement
@@ -45,7 +46,7 @@ class Token:
 
 
 class PostgresConsumer:
-    """A `ports.Consumer`: up to `prefetch` jobs are in hand, taken as soon as they are announced."""
+    """A `ports.Consumer`: as many jobs are in hand as `reach` says, taken as soon as they are announced."""
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class PostgresConsumer:
         name: str,
         *,
         service: str,
-        prefetch: int,
+        reach: Reach,
         settle: Callable[[Sequence[Settlement]], None],
         depth: Callable[[str], int],
     ) -> None:
@@ -62,7 +63,7 @@ class PostgresConsumer:
         self._service = service
         self._queue = catalog.queue(service)
         self._here = {"queue": self._queue, "suspect_after": DELIVERY_LIMIT}
-        self._prefetch = prefetch
+        self._reach = reach
         self._settle = settle
         self._depth = depth
         self._changed = threading.Condition()
@@ -87,6 +88,7 @@ class PostgresConsumer:
     def take(self, limit: int, timeout: float) -> Sequence[Delivery]:
         """See `ports.Consumer`."""
         self._cut_what_stalls()
+        self._reach.note(0, time.monotonic())
         deadline = time.monotonic() + timeout
         with self._changed:
             self._changed.wait_for(lambda: self._closed or not self._paused, timeout)
@@ -122,6 +124,7 @@ class PostgresConsumer:
             self._unsettled.difference_update(one.delivery.token for one in ours)
             if any(isinstance(one.decision, Again) for one in ours):
                 self._news = True  # they are due again some time
+        self._reach.note(len(ours), time.monotonic())
         self._ring()
 
     def depth(self) -> int:
@@ -232,7 +235,10 @@ class PostgresConsumer:
     def _fill(self, cursor: Any, holder: int) -> None:
         """Takes jobs until the hands are full or nothing is due."""
         with self._changed:
-            room = self._prefetch - len(self._unsettled)
+            room = self._reach.size - len(self._unsettled)
+        if room < 0:  # the worker has become slow: others may have what it has not begun
+            self._give_back(cursor, holder, taken=False)
+        with self._changed:
             if room <= 0 or not (self._news or time.monotonic() >= self._next_due):
                 return
             self._news = False
@@ -278,7 +284,7 @@ class PostgresConsumer:
     def _await_news(self, connection: Any, cursor: Any) -> None:
         """Until a job is announced or due, room was made, or it is time to look after the dead."""
         with self._changed:
-            full = self._paused or len(self._unsettled) >= self._prefetch
+            full = self._paused or len(self._unsettled) >= self._reach.size
             due = 0.0 if self._news or connection.notifies else self._next_due
         patience = _LOOK_AGAIN if full else min(_LOOK_AGAIN, due - time.monotonic())
         if patience > 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +12,10 @@ from windmill.explaining import Case
 from windmill.history import Asked, History, Looked, Made
 from windmill.postgres.connection import Session
 from windmill.postgres.queries import query
-from windmill.postgres.store import snapshots
+from windmill.postgres.snapshots import snapshots
 from windmill.settings import Settings
+
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")  # whatever is longer is no bigint
 
 
 class PostgresHistories:
@@ -24,7 +27,7 @@ class PostgresHistories:
     def find(self, name: str) -> Sequence[int]:
         """See `ports.Histories`."""
         with self._session.transaction() as cursor:
-            cursor.execute(query("images_called"), {"name": name})
+            cursor.execute(query("images_called"), {"name": name, "number": _number(name)})
             return [image_id for (image_id,) in cursor.fetchall()]
 
     def of(self, image_id: int) -> History:
@@ -71,6 +74,11 @@ def _history(cursor: Any, image_id: int) -> History:
         parked=dict(_rows(cursor, "history_parked", image_id)),
         looked=tuple(_looked(*row) for row in _rows(cursor, "history_postprocessing", image_id)),
     )
+
+
+def _number(name: str) -> int | None:
+    """The image's number that `name` is; None where it is none, or is not written like one."""
+    return int(name) if _NUMBER.fullmatch(name) else None
 
 
 def _rows(cursor: Any, name: str, image_id: int) -> list[Any]:

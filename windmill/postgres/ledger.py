@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -14,10 +15,11 @@ from windmill.catalog import BOX_WORKERS, STAGES
 from windmill.core import wire
 from windmill.model import Box, BoxRef, Caption, Dispatch, Image, Job, Selection
 from windmill.postgres.connection import Session
-from windmill.postgres.queries import composed, query
+from windmill.postgres.queries import composed, queries, query
 from windmill.settings import Settings
 
 _PAGE = 5000
+_UNRECORDED = frozenset(STAGES)  # what becomes of these is told by `stages`
 
 
 class PostgresLedger:
@@ -111,8 +113,10 @@ class PostgresLedger:
 
 
 def _name(selection: Selection) -> str:
-    """A selection's statement has the name of its class."""
-    return type(selection).__name__
+    """A selection's statement has the name of its class, or of that and which of them are meant."""
+    name = type(selection).__name__
+    special = f"{name}_{getattr(selection, 'which', '')}"
+    return special if special in queries() else name
 
 
 def _parameters(selection: Selection, after: int, limit: int | None) -> dict[str, Any]:
@@ -168,14 +172,31 @@ def send_and_record(
 
 def _record(cursor: Any, dispatches: Sequence[Dispatch], sent: datetime) -> None:
     """Notes each image × service as queued, unless a worker has settled it since `sent`."""
-    jobs = [(dispatch.job, service) for dispatch in dispatches for service in dispatch.services]
-    asked = {(job.image.image_id, service, job.version) for job, service in jobs if service not in STAGES}
-    if asked:
-        template = "(%s::bigint, %s, %s, %s::timestamptz)"
-        rows = [(*key, sent) for key in sorted(asked)]
-        execute_values(cursor, query("record_dispatches"), rows, template, page_size=_PAGE)
-    alive = [
-        (job.image.image_id, service, wire.encode(job) if _part(job) else None, sent) for job, service in jobs
-    ]
-    template = "(%s::bigint, %s, %s::bytea, %s::timestamptz)"
-    execute_values(cursor, query("forget_dead"), alive, template, page_size=_PAGE)
+    asked, alive = _Groups(), _Groups()
+    for dispatch in dispatches:
+        job, services = dispatch.job, set(dispatch.services)
+        asked.add(job.image.image_id, services - _UNRECORDED, job.version)
+        alive.add(job.image.image_id, services, wire.encode(job) if _part(job) else None)
+    for name, groups, kind in (("record_dispatches", asked, "text"), ("forget_dead", alive, "bytea")):
+        if rows := [(*group, sent) for group in groups.rows()]:
+            template = f"(%s::bigint[], %s::text[], %s::{kind}, %s::timestamptz)"
+            execute_values(cursor, query(name), rows, template, page_size=_PAGE)
+
+
+class _Groups:
+    """Images by the services that they were sent to, and by a `part`. Each image × service × part once."""
+
+    def __init__(self) -> None:
+        self._services: dict[tuple[int, object], set[str]] = defaultdict(set)
+
+    def add(self, image_id: int, services: set[str], part: object) -> None:
+        self._services[image_id, part] |= services
+
+    def rows(self) -> Iterator[tuple[list[int], list[str], object]]:
+        """Images, services, part."""
+        images: dict[tuple[frozenset[str], object], list[int]] = defaultdict(list)
+        for (image_id, part), found in self._services.items():
+            images[frozenset(found), part].append(image_id)
+        for (services, part), ids in images.items():
+            if services:
+                yield ids, list(services), part

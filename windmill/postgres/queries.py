@@ -14,11 +14,18 @@ _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 @cache
 def queries() -> dict[str, str]:
     """All statements, by the name in the line `-- name: …` above each."""
-    found: dict[str, str] = {}
-    for file in ("queries.sql", "selections.sql"):
-        parts = _NAME.split(files("windmill.postgres").joinpath(file).read_text("utf-8"))[1:]
-        found |= {name: sql.strip().rstrip(";") for name, sql in zip(parts[::2], parts[1::2], strict=True)}
-    return found
+    folder = files("windmill.postgres")
+    return {
+        name: statement
+        for file in ("queries.sql", "selections.sql")
+        for name, statement in named(folder.joinpath(file).read_text("utf-8")).items()
+    }
+
+
+def named(text: str) -> dict[str, str]:
+    """The statements of a file, by the name in the line `-- name: …` above each."""
+    parts = _NAME.split(text)[1:]
+    return {name: sql.strip().rstrip(";") for name, sql in zip(parts[::2], parts[1::2], strict=True)}
 
 
 @cache

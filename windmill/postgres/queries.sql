@@ -7,7 +7,10 @@ INSERT INTO service_versions (service, version) VALUES %s ON CONFLICT DO NOTHING
 -- A failure never replaces a success, nor an older version's answer a newer one's.
 INSERT INTO results AS r (image_id, service, data, status, processing_time, worker_id, service_types,
                           bbox_format, vocabulary, model_version)
-VALUES %s
+SELECT v.image_id, %(service)s, v.data::jsonb, v.status, v.processing_time, %(worker)s, %(service_types)s::text[],
+       %(bbox_format)s, %(vocabulary)s::jsonb, v.model_version
+FROM unnest(%(image_ids)s::bigint[], %(data)s::text[], %(statuses)s::text[], %(times)s::float8[],
+            %(versions)s::text[]) AS v (image_id, data, status, processing_time, model_version)
 ON CONFLICT (image_id, service) DO UPDATE
 SET data = excluded.data, status = excluded.status, processing_time = excluded.processing_time,
     worker_id = excluded.worker_id, service_types = excluded.service_types,
@@ -114,6 +117,24 @@ SELECT pg_advisory_xact_lock(1, (image_id & 2147483647)::int)
 FROM unnest(%(image_ids)s::bigint[]) AS image_id
 ORDER BY image_id & 2147483647;
 
+-- name: without_news
+-- Of which images a stage has seen all that there is: the marks are those of core/seen.py, as in LostStage.
+SELECT s.image_id
+FROM stages s
+LEFT JOIN stages m ON m.image_id = s.image_id AND m.stage = %(merger)s
+CROSS JOIN LATERAL (
+    SELECT jsonb_object_agg(r.service, (extract(epoch FROM r.result_created) * 1000000)::bigint) AS seen
+    FROM results r
+    WHERE r.image_id = s.image_id AND r.status = 'success'
+      AND (%(stage)s = %(voter)s OR 'spatial' = ANY (r.service_types)
+           OR (r.service_types IS NULL AND r.service = ANY (%(spatial)s)))
+) AS there
+WHERE s.image_id = ANY (%(image_ids)s) AND s.stage = %(stage)s AND s.rule = %(rule)s
+  AND s.seen = CASE
+      WHEN %(stage)s = %(voter)s AND m.changed_at IS NOT NULL
+      THEN there.seen || jsonb_build_object(%(merger)s, (extract(epoch FROM m.changed_at) * 1000000)::bigint)
+      ELSE there.seen END;
+
 -- name: snapshot_images
 SELECT i.image_id, i.image_path, i.image_url, i.as_is, s.changed_at
 FROM images i LEFT JOIN stages s ON s.image_id = i.image_id AND s.stage = %(merger)s
@@ -124,6 +145,8 @@ ORDER BY i.image_id;
 SELECT image_id, result_id, result_created, service, service_types, bbox_format, vocabulary, data
 FROM results
 WHERE image_id = ANY (%(image_ids)s) AND status = 'success'
+  AND (NOT %(spatial_only)s OR 'spatial' = ANY (service_types)
+       OR (service_types IS NULL AND service = ANY (%(spatial)s)))
 ORDER BY image_id, service;
 
 -- name: snapshot_boxes
@@ -229,8 +252,8 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 
 -- name: images_called
 SELECT image_id FROM images
-WHERE image_id::text = %(name)s OR image_path = %(name)s OR image_filename = %(name)s OR image_url = %(name)s
-ORDER BY (image_id::text = %(name)s) DESC, image_id
+WHERE image_id = %(number)s OR image_path = %(name)s OR image_filename = %(name)s OR image_url = %(name)s
+ORDER BY (image_id = %(number)s) IS TRUE DESC, image_id
 LIMIT 11;
 
 -- name: history_image
@@ -249,8 +272,12 @@ SELECT service, service_types, (extract(epoch FROM result_created) * 1000000)::b
 FROM results WHERE image_id = %(image_id)s AND status = 'success' ORDER BY service;
 
 -- name: history_parked
--- One reason for each service whose jobs are parked.
-SELECT DISTINCT ON (service) service, last_error FROM dispatches WHERE state = 'parked' ORDER BY service;
+-- For each service that the image waits for, a reason why jobs of any image are parked, if some are.
+SELECT o.service, p.last_error
+FROM (SELECT DISTINCT d.service FROM dispatches d
+      WHERE d.image_id = %(image_id)s AND d.state IN ('queued', 'parked')) AS o
+CROSS JOIN LATERAL (SELECT d.last_error FROM dispatches d
+                    WHERE d.service = o.service AND d.state = 'parked' LIMIT 1) AS p;
 
 -- name: history_stages
 SELECT stage, seen, found, rule, made_at, worker_id, (extract(epoch FROM changed_at) * 1000000)::bigint
@@ -272,9 +299,13 @@ FROM postprocessing WHERE image_id = %(image_id)s GROUP BY service ORDER BY serv
 SELECT pg_advisory_xact_lock(4, 0);
 
 -- name: record_dispatches
--- What a worker settled since it was sent stays settled.
+-- What a worker settled since it was sent stays settled. A row is for all images that went to the same services:
+-- to read one for each image × service would cost as much as to write it. In the order in which workers settle.
 INSERT INTO dispatches AS d (image_id, service, version, dispatched_at)
-VALUES %s
+SELECT image_id, service, sent.version, sent.at
+FROM (VALUES %s) AS sent (image_ids, services, version, at),
+     unnest(sent.image_ids) AS image_id, unnest(sent.services) AS service
+ORDER BY image_id, service COLLATE "C", sent.version COLLATE "C"
 ON CONFLICT (image_id, service, version) DO UPDATE
 SET state = 'queued', dispatched_at = excluded.dispatched_at, settled_at = NULL, found = NULL, attempts = 0,
     error_class = NULL, last_error = NULL, worker_id = NULL
@@ -283,8 +314,8 @@ WHERE d.settled_at IS NULL OR d.settled_at < excluded.dispatched_at;
 -- name: forget_dead
 -- What is asked for again is dead no more, unless it died again since it was sent. `body`: where a service has
 -- several jobs about an image.
-DELETE FROM dead_jobs d USING (VALUES %s) AS sent (image_id, service, body, at)
-WHERE d.image_id = sent.image_id AND d.service = sent.service AND d.buried_at < sent.at
+DELETE FROM dead_jobs d USING (VALUES %s) AS sent (image_ids, services, body, at)
+WHERE d.image_id = ANY (sent.image_ids) AND d.service = ANY (sent.services) AND d.buried_at < sent.at
   AND (sent.body IS NULL OR d.body = sent.body);
 
 -- name: server_time
@@ -309,7 +340,12 @@ SET LOCAL synchronous_commit = off;
 SET synchronous_commit = off;
 
 -- name: publish_jobs
-INSERT INTO jobs (queue, body, deliveries) VALUES %s;
+-- A row is for all bodies that go to the same queues.
+INSERT INTO jobs (queue, body, deliveries)
+SELECT queue, body, sent.deliveries
+FROM (VALUES %s) AS sent (bodies, queues, deliveries),
+     unnest(sent.bodies) WITH ORDINALITY AS one (body, position), unnest(sent.queues) AS queue
+ORDER BY one.position;
 
 -- name: notify
 SELECT pg_notify(queue, %(news)s) FROM unnest(%(queues)s::text[]) AS queue;

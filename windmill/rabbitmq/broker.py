@@ -9,6 +9,7 @@ from typing import Self
 
 from windmill import catalog
 from windmill.core import wire
+from windmill.core.reach import Reach
 from windmill.model import Dispatch, QueueState
 from windmill.rabbitmq import topology
 from windmill.rabbitmq.census import Census
@@ -51,11 +52,9 @@ class RabbitMQ:
         if messages:
             self._sender.send(messages, Patience(alarm=math.inf, stop=stop))
 
-    def consumer(self, service: str, prefetch: int) -> RabbitConsumer:
-        """A consumer of the queue of `service` with at most `prefetch` deliveries unsettled at a time."""
-        consumer = RabbitConsumer(
-            self._link, self._declarer, self._sender, service=service, prefetch=prefetch
-        )
+    def consumer(self, service: str, reach: Reach) -> RabbitConsumer:
+        """See `ports.Broker`."""
+        consumer = RabbitConsumer(self._link, self._declarer, self._sender, service=service, reach=reach)
         self._consumers.append(consumer)
         return consumer
 

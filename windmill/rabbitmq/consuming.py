@@ -9,6 +9,7 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 
 from windmill import catalog
+from windmill.core.reach import Reach
 from windmill.errors import BrokerError, WindmillError
 from windmill.model import Again, Delivery, Settlement
 from windmill.rabbitmq import topology, watching
@@ -28,20 +29,19 @@ SUSPECTS_EVERY = 3.0  # seconds between looks for what may have killed workers
 class RabbitConsumer:
     """A `ports.Consumer` of the queue of `service`. Thread-safe.
 
-    It subscribes at the first `take`, and again by itself after a lost connection. At most `prefetch`
-    deliveries are unsettled at a time, taken or not; those from before a pause do not count.
+    It subscribes at the first `take`, and again by itself after a lost connection. At most as many
+    deliveries are unsettled at a time as `reach` says, taken or not; those from before a pause do not count.
     """
 
-    def __init__(
-        self, link: Link, declarer: Declarer, sender: Sender, *, service: str, prefetch: int
-    ) -> None:
+    def __init__(self, link: Link, declarer: Declarer, sender: Sender, *, service: str, reach: Reach) -> None:
         self.service = service
         self._queue = catalog.queue(service)
         self._link = link
         self._declarer = declarer
         self._sender = sender
         self._dead = catalog.dead_queue(service)
-        self._prefetch = prefetch
+        self._reach = reach
+        self._prefetch = reach.size  # of the subscription
         self._changed = threading.Condition()
         self._setup = threading.Lock()
         self._subscription: Subscription | None = None
@@ -58,6 +58,7 @@ class RabbitConsumer:
             self._changed.wait_for(lambda: self._closed or not self._paused, timeout)
         while True:
             self._drop_what_stalls()
+            self._reach_out()
             self._subscribe(deadline)
             taken = self._pick(limit, min(deadline, time.monotonic() + watching.STALL / 10))
             if taken or self._idle or time.monotonic() >= deadline:
@@ -74,6 +75,7 @@ class RabbitConsumer:
             tags[token(one.delivery).subscription].append(token(one.delivery).tag)
         for subscription, settled in tags.items():
             subscription.ack(settled)
+        self._reach.note(len(live), time.monotonic())
 
     def suspects(self) -> bool:
         """See `ports.Consumer`. The broker has put them aside."""
@@ -103,15 +105,7 @@ class RabbitConsumer:
         """See `ports.Consumer`. Where it cannot give back, the broker takes all that is in hand back."""
         self._set_paused(True)
         with self._setup:
-            current, self._subscription = self._subscription, None
-            if current is None or not current.active:
-                return
-            try:
-                self._give_back(current)
-            except BrokerError as exc:
-                log.info("%s: the broker takes back by itself what nobody took: %s", self.service, exc)
-                current.channel.abandon()
-            self._retired = [one for one in (*self._retired, current) if not one.channel.gone.is_set()]
+            self._retire()
 
     def resume(self) -> None:
         """See `ports.Consumer`. Messages flow from the next `take` on."""
@@ -126,6 +120,27 @@ class RabbitConsumer:
             for subscription in retired:
                 if not subscription.channel.gone.is_set():
                     subscription.channel.close()
+
+    def _retire(self) -> None:
+        """Ends the flow; what was taken can still be settled. With `_setup` held."""
+        current, self._subscription = self._subscription, None
+        if current is None or not current.active:
+            return
+        try:
+            self._give_back(current)
+        except BrokerError as exc:
+            log.info("%s: the broker takes back by itself what nobody took: %s", self.service, exc)
+            current.channel.abandon()
+        self._retired = [one for one in (*self._retired, current) if not one.channel.gone.is_set()]
+
+    def _reach_out(self) -> None:
+        """Has as much flow in advance as `reach` says by now: that is fixed where consuming begins."""
+        self._reach.note(0, time.monotonic())
+        if self._prefetch == self._reach.size:
+            return
+        with self._setup:
+            self._prefetch = self._reach.size
+            self._retire()
 
     def _set_paused(self, paused: bool) -> None:
         with self._changed:

@@ -45,7 +45,7 @@ class Served:
         if (name, clients) not in self._targets:
             port = self._ports[name] if packaged(name) else self._made_here(name)
             entry = replace(catalog.facts(name), host="127.0.0.1", port=port)
-            call = HttpCaller(entry, timeout=FETCHING, most=2**25, clients=clients)
+            call = HttpCaller(entry, timeout=FETCHING, most=2**25)
             target = Target(service=entry, call=call, photo=photo_for(name), clients=clients)
             assert target.seen.status == 200, str(target.seen)
             self._targets[name, clients] = target

@@ -340,7 +340,7 @@ def test_a_service_that_is_ill_after_a_client_has_left_is_noticed(photo):
 
 def call(port, timeout=5.0):
     service = replace(catalog.facts("yolov8"), host="127.0.0.1", port=port)
-    return HttpCaller(service, timeout=timeout, most=1000, clients=1)(Request(what="this", path="/x"))
+    return HttpCaller(service, timeout=timeout, most=1000)(Request(what="this", path="/x"))
 
 
 def test_an_answer_is_what_came():

@@ -1,0 +1,207 @@
+"""The one place that settles: what was handled is written in one transaction, what follows is published, and
+only then are the messages acked."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from queue import SimpleQueue
+from typing import TypeVar
+
+from windmill.attempting import Attempts, dead
+from windmill.core import retrying
+from windmill.errors import BrokerError, ConfigError, StoreUnavailable, WindmillError
+from windmill.middleware.base import Middleware
+from windmill.model import Ack, Again, Bury, Dispatch, Handled, Outcome, Settlement
+from windmill.plain import line
+from windmill.ports import Consumer, Publisher
+from windmill.writing import Writer
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+BATCH = 100  # outcomes in one transaction at most
+_POLL = 0.2  # seconds between looks at the stop signal
+
+
+class Committer:
+    """Takes what is handled, a batch at a time: all that is ready, so that the busier the larger (ADR 2)."""
+
+    def __init__(
+        self,
+        *,
+        consumer: Consumer,
+        publisher: Publisher,
+        write: Writer,
+        attempts: Attempts,
+        middleware: Sequence[Middleware] = (),
+    ) -> None:
+        self.flowing = Flow()
+        self._consumer = consumer
+        self._publisher = publisher
+        self._write = write
+        self._attempts = attempts
+        self._middleware = middleware
+        self._ready: SimpleQueue[Handled | None] = SimpleQueue()
+        self._out_of_time = threading.Event()
+        self._received = self._settled = 0  # so far
+        self._ended = False
+        self._progress = threading.Condition()
+
+    def put(self, handled: Handled) -> None:
+        self._ready.put(handled)
+
+    def end(self) -> None:
+        """Has `run` return once what came before is committed."""
+        self._ready.put(None)
+
+    def give_up(self) -> None:
+        """Has it wait no longer for a store or a broker that is away."""
+        self._out_of_time.set()
+
+    def await_settled(self, count: int, timeout: float) -> bool:
+        """Waits until so many have been settled in all, or it has ended; whether they have been."""
+        with self._progress:
+            self._progress.wait_for(lambda: self._settled >= count or self._ended, timeout)
+            return self._settled >= count
+
+    @property
+    def handled(self) -> int:
+        """How many it was given in all, settled or not."""
+        return self._received + self._ready.qsize()
+
+    def run(self) -> None:
+        """Commits until `end`. Raises `ConfigError`, and what it cannot settle in any way."""
+        try:
+            self._commit_all()
+        finally:
+            self._note(settled=0, ended=True)
+
+    def _commit_all(self) -> None:
+        last = False
+        while not last:
+            entries = [self._ready.get()]
+            while len(entries) < BATCH and not self._ready.empty():
+                entries.append(self._ready.get())
+            last = None in entries
+            batch = [entry for entry in entries if entry is not None]
+            self._received += len(batch)
+            if batch:
+                self._commit(batch)
+            self._note(settled=len(batch))
+
+    def _note(self, *, settled: int, ended: bool = False) -> None:
+        with self._progress:
+            self._settled += settled
+            self._ended = ended
+            self._progress.notify_all()
+
+    def _commit(self, batch: Sequence[Handled]) -> None:
+        """Commits and settles `batch`; if it is refused, one by one, so that one bad row costs one row."""
+        try:
+            outcomes = self._patiently(lambda again: self._write(_begun(batch) if again else batch))
+            if outcomes is None:
+                return
+            followers = [follower for outcome in outcomes for follower in outcome.followers]
+            if self._patiently(lambda _: self._pass_on(followers, batch)) is not None:
+                self._tell(batch)
+        except ConfigError:
+            raise  # no job's fault, and no job's end: this worker cannot work
+        except Exception as error:  # noqa: BLE001 -- the one place that settles must not die of a job
+            self._refuse(batch, error)
+
+    def _patiently(self, act: Callable[[bool], Result]) -> Result | None:
+        """What `act` gives once the store and the broker are there; None when the worker is out of time.
+
+        It is told whether it is called again: what failed may have been done all the same.
+        """
+        failures = 0
+        while True:
+            try:
+                return act(failures > 0)
+            except (StoreUnavailable, BrokerError) as error:
+                failures += 1
+                if not self._wait(error, failures):
+                    return None
+
+    def _pass_on(self, followers: Sequence[Dispatch], batch: Sequence[Handled]) -> bool:
+        self._publisher.publish(followers, stop=self._out_of_time)
+        self._consumer.settle([_settlement(handled) for handled in batch])
+        return True
+
+    def _tell(self, batch: Sequence[Handled]) -> None:
+        resumed = self.flowing.open()
+        for middleware in self._middleware:
+            if resumed:
+                middleware.resumed()
+            for handled in batch:
+                middleware.settled(handled)
+
+    def _refuse(self, batch: Sequence[Handled], error: Exception) -> None:
+        if len(batch) > 1:
+            for handled in batch:
+                self._commit([handled])
+            return
+        (one,) = batch
+        if not isinstance(error, WindmillError):
+            log.error("%s: nobody foresaw this", one.delivery.service, exc_info=error)
+        if one.error is None:
+            self._commit([self._attempts.judge(one.delivery, one.job, error)])
+        elif isinstance(one.decision, Again) and one.outcome.rows:  # the ledger has no place for it any more
+            self._commit([replace(one, outcome=Outcome())])
+        elif len(one.outcome.rows) > 1:  # not even its failure can be written: set the message aside
+            bury = Bury(error=type(error).__name__, reason=line(error))
+            rows = (dead(one.delivery, one.job, error),)
+            self._commit([replace(one, outcome=Outcome(rows=rows), decision=bury)])
+        else:
+            raise error  # a message that cannot be settled in any way: the broker has it still
+
+    def _wait(self, error: WindmillError, failures: int) -> bool:
+        """Waits for the store or the broker to come back; False when the worker is out of time."""
+        if self.flowing.shut_now():
+            for middleware in self._middleware:
+                middleware.parked(str(error))
+        return not self._out_of_time.wait(retrying.backoff(failures) * random.uniform(0.8, 1.2))  # noqa: S311
+
+
+class Flow:
+    """A `ports.Gate`: shut while nothing can be written, because the store or the broker is away."""
+
+    def __init__(self) -> None:
+        self._flowing = threading.Event()
+        self._flowing.set()
+
+    @property
+    def shut(self) -> bool:
+        return not self._flowing.is_set()
+
+    def wait(self, stop: threading.Event) -> None:
+        while not stop.is_set() and not self._flowing.wait(_POLL):
+            pass
+
+    def shut_now(self) -> bool:
+        """Shuts it; whether it was open."""
+        was_open = self._flowing.is_set()
+        self._flowing.clear()
+        return was_open
+
+    def open(self) -> bool:
+        """Opens it; whether it was shut."""
+        was_shut = self.shut
+        self._flowing.set()
+        return was_shut
+
+
+def _begun(batch: Sequence[Handled]) -> Sequence[Handled]:
+    """As ones that were in hand before and perhaps written: what should follow is sent all the same."""
+    return [replace(one, delivery=replace(one.delivery, redelivered=True)) for one in batch]
+
+
+def _settlement(handled: Handled) -> Settlement:
+    """What the broker is told: a job that was given up is in the database, and done with here."""
+    decision = Ack() if isinstance(handled.decision, Bury) else handled.decision
+    return Settlement(delivery=handled.delivery, decision=decision)
