@@ -31,9 +31,9 @@ STALL = 30.0  # seconds after which a server that does not answer is given up
 _LOOK_AGAIN = 2.0  # seconds after which an idle consumer looks for what dead ones held
 _CLOSING = 5.0  # seconds that closing may take
 _EVER = "-infinity"
-_UNDER_WAY = timedelta(
-    seconds=10
-)  # a job's time is that of its transaction's begin: it may be seen this late
+# A job has the time at which its transaction began, and is seen when that ends; where that takes longer, the
+# next tidying finds it.
+_UNDER_WAY = timedelta(seconds=1)
 NEW, OLD = "new", "old"  # what a queue's listeners are told: of jobs just sent, of ones that were sent before
 
 
