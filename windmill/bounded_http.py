@@ -8,6 +8,7 @@ itself keeps the limits of the call that its thread is in, so that no way of sen
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 import time
 import weakref
@@ -21,6 +22,7 @@ from urllib.parse import quote
 _CONNECT_TIMEOUT = 5.0  # seconds; a neighbour on the same network answers at once or is down
 _HEAD = 2**20  # bytes that headers and the marks between chunks may take
 _AS_IT_IS = "!#$%&'()*+,/:;=?@[]~"  # what has a meaning in a path or a query, and the % of what is quoted
+_TIMEVAL = struct.Struct("@ll")  # seconds, microseconds; 0 and 0 would be no limit
 _DECOMPRESSED = {"gzip": 31, "x-gzip": 31, "deflate": zlib.MAX_WBITS}  # zlib's `wbits` for each
 
 
@@ -191,23 +193,38 @@ def _close_all(connections: list[_Socket]) -> None:
 
 
 class _Socket(socket.socket):
-    """A socket whose every wait counts against what is left to the call."""
+    """A socket whose every wait counts against what is left to the call.
+
+    The kernel ends the waits: for a timeout of its own, Python asks first whether it would have to wait, and that
+    is one more system call each time, and one more turn at the interpreter's lock.
+    """
 
     def __init__(self, *args: Any, limits: _Limits, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.setblocking(True)
         self._limits = limits
 
     def sendall(self, *args: Any) -> None:
-        self.settimeout(self._limits.seconds())
-        super().sendall(*args)
+        self._limit(socket.SO_SNDTIMEO)
+        try:
+            super().sendall(*args)
+        except BlockingIOError as exc:
+            raise TimeoutError("out of time") from exc
 
     def recv_into(self, *args: Any) -> int:
-        self.settimeout(self._limits.seconds())
-        received = super().recv_into(*args)
+        self._limit(socket.SO_RCVTIMEO)
+        try:
+            received = super().recv_into(*args)
+        except BlockingIOError as exc:
+            raise TimeoutError("out of time") from exc
         self._limits.left -= received
         if self._limits.left < 0:
             raise OverflowingError
         return received
+
+    def _limit(self, option: int) -> None:
+        seconds = self._limits.seconds()
+        self.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1e6) or 1))
 
 
 def read(response: HTTPResponse, most: int) -> bytes:
