@@ -195,8 +195,8 @@ def _close_all(connections: list[_Socket]) -> None:
 class _Socket(socket.socket):
     """A socket whose every wait counts against what is left to the call.
 
-    The kernel ends the waits: for a timeout of its own, Python asks first whether it would have to wait, and that
-    is one more system call each time, and one more turn at the interpreter's lock.
+    The kernel ends the waits: for a timeout of its own, Python asks first whether it would have to wait, one
+    system call more each time, and one more turn at the interpreter's lock.
     """
 
     def __init__(self, *args: Any, limits: _Limits, **kwargs: Any) -> None:

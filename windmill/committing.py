@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from queue import SimpleQueue
@@ -25,11 +26,13 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 BATCH = 100  # outcomes in one transaction at most
+_GATHERING = 0.02  # seconds in which a batch gathers where outcomes come fast
+_FAST = 500.0  # outcomes per second: ten in that time
 _POLL = 0.2  # seconds between looks at the stop signal
 
 
 class Committer:
-    """Takes what is handled, a batch at a time: all that is ready, so that the busier the larger (ADR 2)."""
+    """Takes what is handled, a batch at a time: the busier, the larger (ADR 2)."""
 
     def __init__(
         self,
@@ -48,6 +51,7 @@ class Committer:
         self._middleware = middleware
         self._ready: SimpleQueue[Handled | None] = SimpleQueue()
         self._out_of_time = threading.Event()
+        self._tempo = Tempo()
         self._received = self._settled = 0  # so far
         self._ended = False
         self._progress = threading.Condition()
@@ -84,15 +88,23 @@ class Committer:
     def _commit_all(self) -> None:
         last = False
         while not last:
-            entries = [self._ready.get()]
-            while len(entries) < BATCH and not self._ready.empty():
-                entries.append(self._ready.get())
+            entries = self._gathered()
             last = None in entries
             batch = [entry for entry in entries if entry is not None]
             self._received += len(batch)
             if batch:
                 self._commit(batch)
             self._note(settled=len(batch))
+
+    def _gathered(self) -> list[Handled | None]:
+        """All that is ready, once there is any; of many that come fast, those of some milliseconds."""
+        entries = [self._ready.get()]
+        if self._tempo.fast:
+            self._out_of_time.wait(_GATHERING)
+        while len(entries) < BATCH and not self._ready.empty():
+            entries.append(self._ready.get())
+        self._tempo.note(len(entries), time.monotonic())
+        return entries
 
     def _note(self, *, settled: int, ended: bool = False) -> None:
         with self._progress:
@@ -166,6 +178,21 @@ class Committer:
             for middleware in self._middleware:
                 middleware.parked(str(error))
         return not self._out_of_time.wait(retrying.backoff(failures) * random.uniform(0.8, 1.2))  # noqa: S311
+
+
+class Tempo:
+    """Whether outcomes come so fast that a fuller batch is worth some milliseconds: a transaction costs as much
+    as the rows of ten jobs."""
+
+    def __init__(self) -> None:
+        self.fast = False
+        self._since = 0.0
+
+    def note(self, count: int, now: float) -> None:
+        """That a batch of `count` begins its commit `now`, in seconds."""
+        rate = count / max(now - self._since, 0.001)
+        self.fast = rate > (_FAST / 2 if self.fast else _FAST)
+        self._since = now
 
 
 class Flow:
