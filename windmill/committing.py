@@ -181,8 +181,8 @@ class Committer:
 
 
 class Tempo:
-    """Whether outcomes come so fast that a fuller batch is worth some milliseconds: a transaction costs as much
-    as the rows of ten jobs."""
+    """Whether outcomes come so fast that fuller batches are worth some milliseconds: a transaction costs as
+    much as the rows of ten jobs."""
 
     def __init__(self) -> None:
         self.fast = False
