@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import logging
 import os
 import signal
@@ -29,11 +28,6 @@ stage of the pipeline (bbox_merger, consensus, bbox_colors, bbox_face, bbox_pose
 Start as many as you like, on as many machines as you like; ./workers.sh keeps them running."""
 
 
-# Objects from which to look for garbage. A hundred replies that are merged or voted on together are ten
-# thousands of them, in use; with the default, 700, the collector looks through them again and again.
-_GARBAGE = 10_000
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("service", nargs="?", help="the service or stage; SERVICE_NAME if left out")
 
@@ -46,7 +40,6 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    gc.set_threshold(_GARBAGE)
     with wiring.worker(service, settings, stop) as runner:
         log.info("%s works off %s", settings.worker_id_for(name), service.queue)
         unfinished = runner.run()
