@@ -22,6 +22,7 @@ from urllib.parse import quote
 _CONNECT_TIMEOUT = 5.0  # seconds; a neighbour on the same network answers at once or is down
 _HEAD = 2**20  # bytes that headers and the marks between chunks may take
 _AS_IT_IS = "!#$%&'()*+,/:;=?@[]~"  # what has a meaning in a path or a query, and the % of what is quoted
+_EMPTY = (204, 304)  # whose answers have no body, whatever follows their heads
 _TIMEVAL = struct.Struct("@ll")  # seconds, microseconds; 0 and 0 would be no limit
 _DECOMPRESSED = {"gzip": 31, "x-gzip": 31, "deflate": zlib.MAX_WBITS}  # zlib's `wbits` for each
 
@@ -44,6 +45,10 @@ class CompressionError(Exception):
 
 class BadLengthError(HTTPException):
     """A length that is none."""
+
+
+class InterimError(HTTPException):
+    """An answer before the answer, which nobody asked for; it has a status below 200."""
 
 
 BROKEN = (NotThereError, HTTPException, OSError)
@@ -103,10 +108,12 @@ class Host:
 
     def connection(self) -> tuple[_Socket, bool]:
         """A connection, and whether it is one that was kept."""
-        try:
-            return self._kept.pop(), True
-        except IndexError:
-            return self.connected(), False
+        with suppress(IndexError):
+            while kept := self._kept.pop():
+                if kept.is_quiet():
+                    return kept, True
+                kept.close()  # by the server, or it holds what nobody asked for: no answer to what comes now
+        return self.connected(), False
 
     def keep(self, connection: _Socket) -> None:
         """For the next call: its answer has been read to the end."""
@@ -169,8 +176,11 @@ class _Exchange:
         return self._sent()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        whole = kind is None and self._response.isclosed() and not self._response.will_close
-        self._response.close()
+        response = self._response
+        whole = (
+            kind is None and response.isclosed() and not response.will_close and response.status not in _EMPTY
+        )
+        response.close()
         if whole:
             self._host.keep(self._connection)
         else:
@@ -181,8 +191,10 @@ class _Exchange:
             stack.callback(self._connection.close)
             self._response = stack.enter_context(HTTPResponse(self._connection, method=self._method))
             with suppress(BrokenPipeError):  # it may have answered before it had read all of it
-                self._connection.sendall(self._request)
+                self._connection.send_whole(self._request)
             self._response.begin()
+            if self._response.status < 200:
+                raise InterimError(self._response.status)
             stack.pop_all()
         return self._response
 
@@ -204,12 +216,25 @@ class _Socket(socket.socket):
         self.setblocking(True)
         self._limits = limits
 
-    def sendall(self, *args: Any) -> None:
-        self._limit(socket.SO_SNDTIMEO)
+    def send_whole(self, data: bytes) -> None:
+        """All of it; each part counts against the time. Raises `TimeoutError`."""
+        rest = memoryview(data)
+        while rest:
+            self._limit(socket.SO_SNDTIMEO)
+            try:
+                rest = rest[self.send(rest) :]
+            except BlockingIOError as exc:
+                raise TimeoutError("out of time") from exc
+
+    def is_quiet(self) -> bool:
+        """Whether there is nothing to read, not even an end."""
         try:
-            super().sendall(*args)
-        except BlockingIOError as exc:
-            raise TimeoutError("out of time") from exc
+            self.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
 
     def recv_into(self, *args: Any) -> int:
         self._limit(socket.SO_RCVTIMEO)
@@ -250,7 +275,10 @@ def _decompressed(body: bytes, encodings: str, most: int) -> bytes:
         if name.strip() == "identity":
             continue
         try:
-            body = zlib.decompressobj(_DECOMPRESSED[name.strip()]).decompress(body, most + 1)
+            stream = zlib.decompressobj(_DECOMPRESSED[name.strip()])
+            body = stream.decompress(body, most + 1)
         except (KeyError, zlib.error) as exc:
             raise CompressionError(encodings) from exc
+        if not stream.eof and len(body) <= most:
+            raise IncompleteRead(body)
     return body

@@ -27,6 +27,7 @@ Result = TypeVar("Result")
 
 BATCH = 100  # outcomes in one transaction at most
 _GATHERING = 0.02  # seconds in which a batch gathers where outcomes come fast
+_GLANCES = 4  # in that time, at whether more has come
 _FAST = 500.0  # outcomes per second: ten in that time
 _POLL = 0.2  # seconds between looks at the stop signal
 
@@ -91,20 +92,33 @@ class Committer:
             entries = self._gathered()
             last = None in entries
             batch = [entry for entry in entries if entry is not None]
-            self._received += len(batch)
             if batch:
                 self._commit(batch)
             self._note(settled=len(batch))
 
     def _gathered(self) -> list[Handled | None]:
         """All that is ready, once there is any; of many that come fast, those of some milliseconds."""
-        entries = [self._ready.get()]
+        entries = [self._next()]
         if self._tempo.fast:
-            self._out_of_time.wait(_GATHERING)
+            self._gather()
         while len(entries) < BATCH and not self._ready.empty():
-            entries.append(self._ready.get())
+            entries.append(self._next())
         self._tempo.note(len(entries), time.monotonic())
         return entries
+
+    def _next(self) -> Handled | None:
+        entry = self._ready.get()
+        self._received += entry is not None
+        return entry
+
+    def _gather(self) -> None:
+        """Until a batch is full, or nothing more comes, or time is over."""
+        for _ in range(_GLANCES):
+            before = self._ready.qsize()
+            if before >= BATCH - 1 or self._out_of_time.wait(_GATHERING / _GLANCES):
+                return
+            if self._ready.qsize() == before:
+                return
 
     def _note(self, *, settled: int, ended: bool = False) -> None:
         with self._progress:
@@ -154,6 +168,7 @@ class Committer:
                 middleware.settled(handled)
 
     def _refuse(self, batch: Sequence[Handled], error: Exception) -> None:
+        batch = _begun(batch)  # its rows may be there, and what follows not sent
         if len(batch) > 1:
             for handled in batch:
                 self._commit([handled])

@@ -5,11 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 
 from windmill.model import Delivery
-
-_AHEAD = 32  # jobs that lie ready at least, where the broker gives as many
 
 
 class Hands:
@@ -23,7 +22,6 @@ class Hands:
     def __init__(self, size: int, work: Callable[[Delivery], None], failed: Callable[[], object]) -> None:
         """`failed` is called when `work` raises; `close` raises it then."""
         self._size = size
-        self._ahead = max(size, _AHEAD)
         self._work = work
         self._ready: SimpleQueue[Delivery | None] = SimpleQueue()
         self._room = threading.Event()
@@ -40,7 +38,7 @@ class Hands:
             self._room.clear()
             if not self._hungry:
                 self._room.wait(timeout)
-        return max(0, min(most, self._ahead - self._ready.qsize())) if self._hungry else 0
+        return min(most, self._size - self._ready.qsize()) if self._hungry else 0
 
     def give(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
@@ -51,8 +49,9 @@ class Hands:
 
     def close(self, *, wait: bool) -> None:
         """Drops what none has begun, and ends, or waits for what they are at. Raises what `work` raised."""
-        while not self._ready.empty():
-            self._ready.get()
+        with suppress(Empty):
+            while True:
+                self._ready.get_nowait()
         for _ in self._threads:
             self._ready.put(None)
         self._pool.shutdown(wait=wait)
@@ -62,7 +61,7 @@ class Hands:
 
     @property
     def _hungry(self) -> bool:
-        return 2 * self._ready.qsize() <= self._ahead
+        return 2 * self._ready.qsize() <= self._size
 
     def _run(self) -> None:
         while (delivery := self._ready.get()) is not None:

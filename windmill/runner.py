@@ -68,6 +68,7 @@ class Runner:
         )
         self._gates = (self._committer.flowing, *gates)
         self._taken = 0  # so far
+        self._last_moment = 0.0  # by the monotonic clock
 
     def run(self) -> int:
         """Works until `stop`; gives the number of jobs that the grace time did not suffice for.
@@ -78,21 +79,28 @@ class Runner:
         with ThreadPoolExecutor(1, thread_name_prefix="committer") as own:
             committing = own.submit(self._committer.run)
             committing.add_done_callback(lambda _: self._stop.set())  # wherever the worker waits
-            hands = Hands(self._limits.concurrency, self._handle, self._stop.set)
             try:
-                self._take_until_stopped(hands)
-                last_moment = time.monotonic() + self._limits.grace
-                self._committer.await_settled(self._taken, self._limits.grace)
-                unfinished = self._taken - self._committer.handled
-                hands.close(wait=not unfinished)
+                return self._work_until_stopped()
             finally:
                 self._committer.end()
-            self._await_last_commit(committing, last_moment)
+                self._await_last_commit(committing)
+
+    def _work_until_stopped(self) -> int:
+        """Gives how many jobs the grace time did not suffice for."""
+        hands = Hands(self._limits.concurrency, self._handle, self._stop.set)
+        unfinished = 1  # or more, should something be raised
+        try:
+            self._take_until_stopped(hands)
+            self._last_moment = time.monotonic() + self._limits.grace
+            self._committer.await_settled(self._taken, self._limits.grace)
+            unfinished = self._taken - self._committer.handled
+        finally:
+            hands.close(wait=not unfinished)
         return unfinished
 
-    def _await_last_commit(self, committing: Future[None], last_moment: float) -> None:
+    def _await_last_commit(self, committing: Future[None]) -> None:
         """Lets the committer finish, within what is left should the store or the broker be away."""
-        left = max(_LAST_COMMIT, last_moment - time.monotonic())
+        left = max(_LAST_COMMIT, self._last_moment - time.monotonic())
         deadline = threading.Timer(left, self._committer.give_up)
         deadline.start()
         try:

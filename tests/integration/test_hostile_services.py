@@ -1,10 +1,13 @@
 """Services that flood, drip, lie and break off: each call ends in time, in little memory."""
 
-import gc
 import gzip
 import itertools
+import select
+import socket
+import threading
 import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -81,6 +84,12 @@ def test_a_compressed_reply_is_read():
         assert caller(port).analyze(b"") == b'{"predictions": []}'
 
 
+def test_a_compressed_reply_that_is_cut_is_no_whole_answer():
+    cut = gzip.compress(b'{"predictions": []}')[:-9]
+    with saying(OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(cut) + cut) as port:
+        refused(port, ServiceUnavailable, "it broke off in the middle")
+
+
 def test_what_cannot_be_decompressed_is_off_the_contract():
     with saying(OK + b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd") as port:
         refused(port, BadReply, r"cannot be decompressed \(gzip\)")
@@ -141,6 +150,7 @@ def test_a_flood_ends_at_once_in_little_memory(start, flood):
         b"SSH-2.0-OpenSSH_9.2\r\n",
         b"HTTP/1.1\r\n\r\n",
         b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\n\r\n" + OK + b"Content-Length: 2\r\n\r\n{}",
         OK + b"Content-Length: 10\r\n\r\nshort",
         OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
         OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nab",
@@ -153,11 +163,40 @@ def test_what_is_no_whole_answer_leaves_the_job_for_later(answer):
         assert not error.timed_out
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next():
+    said = [[body(b"first"), body(b"a stray one")], [body(b"second")]]
+    with talking(lambda: said.pop(0)) as port:
+        service = caller(port)
+        assert service.analyze(b"") == b"first"
+        assert select.select(service._host._kept, [], [], SLACK)[0]  # it has arrived
+        assert service.analyze(b"") == b"second"
+
+
+def body(text):
+    return OK + b"Content-Length: %d\r\n\r\n%b" % (len(text), text)
+
+
+def test_a_service_that_reads_slowly_holds_a_thread_no_longer_than_its_timeout():
+    over = threading.Event()
+
+    def read_slowly(listening):
+        connection, _ = listening.accept()
+        with connection:
+            while not over.wait(0.1) and connection.recv(65_536):
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
+        pool.submit(read_slowly, listening)
+        error = refused(
+            listening.getsockname()[1], ServiceUnavailable, "no answer within", 1.0, b"x" * 30_000_000
+        )
+        over.set()
+    assert error.timed_out
+
+
 def test_lengths_that_contradict_each_other_are_no_answer():
     with saying(OK + b"Content-Length: 10, 11\r\n\r\n0123456789") as port:
         refused(port, ServiceUnavailable, "gave no whole answer: ")
-    gc.collect()  # urllib3 leaves this connection to the collector, which warns of it
 
 
 def test_a_kept_connection_that_the_service_has_closed_costs_nothing():

@@ -609,3 +609,44 @@ def test_middleware_hears_of_every_job():
     ear = Ear()
     walk(job(1), job(2), ear=ear)
     assert ear.heard == ["Ack", "Ack"]
+
+
+def test_a_worker_that_may_not_take_ends_and_says_why():
+    class Forbidden(Queue):
+        def take(self, limit, timeout):
+            raise ConfigError("no permission")
+
+    stop = threading.Event()
+    before = threading.active_count()
+    with pytest.raises(ConfigError, match="no permission"):
+        runner_of(Forbidden(stop), stop).run()
+    assert threading.active_count() == before
+
+
+def test_what_was_refused_may_have_been_begun():
+    """Its rows may be there and what follows not sent: whoever does it again must not leave that out."""
+    stop = threading.Event()
+    queue = Queue(stop, job(1), job(2))
+    marks = []
+
+    def write(batch):
+        marks.append([one.delivery.redelivered for one in batch])
+        if len(marks) == 1:
+            raise StoreError("a bad row")
+        return [one.outcome for one in batch]
+
+    runner_of(queue, stop, write=write).run()
+    assert not any(marks[0])
+    assert all(mark for batch in marks[1:] for mark in batch)
+
+
+def runner_of(queue, stop, write=None):
+    detector = Detector(CAT)
+    return Runner(
+        consumer=queue,
+        publisher=Outbox(),
+        handler=Analyze(service=LOADED, images=Photos(), caller=detector),
+        write=write or Save(Table()),
+        limits=Limits(concurrency=2, max_retries=3, grace=PATIENCE),
+        stop=stop,
+    )

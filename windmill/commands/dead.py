@@ -115,7 +115,7 @@ def _replay(graveyard: Graveyard, matching: Matching, args: argparse.Namespace, 
     total = sum(one.count for one in groups)
     sent, after = 0, 0
     with wiring.publisher(settings) as broker, interruptible() as stop:
-        publish = partial(broker.publish, stop=stop)
+        publish = partial(broker.publish, doubtful=True, stop=stop)  # they may have been half done
         valve = Valve(broker, sorted({one.service for one in groups}), settings.max_queue_depth)
         with meter("sending", "jobs", total) as progress:
             while room := valve.room(_WINDOW, stop) if groups else 0:

@@ -98,8 +98,8 @@ def _selection(
 
 def _whatever_was(selection: Selection) -> bool:
     """Whether a stage is to work where it has seen all; it leaves that as it is, but not what it may not have
-    finished."""
-    return isinstance(selection, StagesAgain) and selection.which is Which.ALL
+    finished, as one that failed."""
+    return isinstance(selection, StagesAgain) and selection.which is not Which.STALE
 
 
 def _current(

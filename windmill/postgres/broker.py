@@ -105,7 +105,7 @@ class PostgresBroker:
                 case Ack():
                     acked.append((token.job, token.holder))
                 case Again(delay=delay, attempt=attempt):
-                    again.append((token.job, attempt, delay, token.holder))
+                    again.append((token.job, attempt, delay, one.delivery.redelivered, token.holder))
         with _as_broker_errors(), self._lock, self._session.transaction(durable=False) as cursor:
             for name, rows in (("ack_jobs", acked), ("again_jobs", again)):
                 if rows:

@@ -417,9 +417,9 @@ DELETE FROM jobs USING (VALUES %s) AS done (job_id, holder)
 WHERE jobs.job_id = done.job_id AND jobs.holder + 0 = done.holder;
 
 -- name: again_jobs
-UPDATE jobs SET holder = NULL, attempt = again.attempt, deliveries = least(jobs.deliveries - 1, 1),
+UPDATE jobs SET holder = NULL, attempt = again.attempt, deliveries = again.begun::int,
                 available_at = now() + again.delay * interval '1 second'
-FROM (VALUES %s) AS again (job_id, attempt, delay, holder)
+FROM (VALUES %s) AS again (job_id, attempt, delay, begun, holder)
 WHERE jobs.job_id = again.job_id AND jobs.holder + 0 = again.holder;
 
 -- name: give_back
