@@ -44,7 +44,8 @@ types: .venv/.dev  ## checks types
 bench: .venv/.bench  ## measures the pipeline, beside Celery and Dramatiq (half an hour; bench/README.md)
 	sh tests/servers/install.sh
 	$(BIN)/python -m bench.jobs --rounds 3 --shape 1x8,2x4
-	for name in fan_out latency scaling stages; do $(BIN)/python -m bench.$$name --rounds 3 || exit 1; done
+	$(BIN)/python -m bench.tables --images 10000
+	for name in fan_out latency scaling stages coalescing; do $(BIN)/python -m bench.$$name --rounds 3 || exit 1; done
 
 chaos: .venv/.dev  ## kills, cuts and breaks what a run depends on, and counts what is lost (docs/reliability.md)
 	sh tests/servers/install.sh
