@@ -11,7 +11,11 @@ BENCHES = sorted(
     for path in BENCH.rglob("*.py")
     if path.stem != "__init__"
 )
-RIVALS = {"bench.peers.celery_tasks": "celery", "bench.peers.dramatiq_actors": "dramatiq"}
+RIVALS = {
+    "bench.peers.celery_groups": "celery",
+    "bench.peers.celery_tasks": "celery",
+    "bench.peers.dramatiq_actors": "dramatiq",
+}
 
 
 @pytest.mark.parametrize("name", BENCHES)
