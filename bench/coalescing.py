@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -18,14 +17,13 @@ from functools import partial
 from typing import Any
 
 from bench.ground import BROKERS, Ground, environment, ground
-from bench.jobs import Nothing, running
+from bench.jobs import produce
 from bench.made_replies import bodies
 from bench.rounds import Figures, arguments, interleaved, tell
+from bench.watching import reached, running
 from tests.servers.base import free_port
 from windmill import wiring
 from windmill.catalog import MERGER, VOTER
-from windmill.model import Missing
-from windmill.producing import Pace, Producer
 from windmill.settings import Settings
 
 DETECTORS, CAPTIONER = ("yolov8", "rtdetr"), "blip"
@@ -34,7 +32,6 @@ STAGES = (MERGER, VOTER)
 SLOW = 0.05  # seconds between images that are sent slowly: the stages keep up
 THREADS = 4  # of each worker
 LOOK = 0.1  # seconds between looks at how far it is
-PATIENCE = 300.0  # seconds for one part
 _AUDIT = """
 CREATE UNLOGGED TABLE made (stage TEXT, what TEXT);
 CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
@@ -61,12 +58,11 @@ def live(place: Ground, broker: str, images: int, delay: float, *, late: bool) -
         start = partial(workers, stack, settings)
         alive = start(first)
         with wiring.ledger(settings) as ledger, wiring.publisher(settings) as publisher:
-            pace = Pace(max_queue_depth=10**9, delay=delay)
-            Producer(Missing(services=SERVICES), ledger, publisher, pace, threading.Event()).run(Nothing())
-        _await(cursor, len(SERVICES) * images, alive, _RESULTS)
+            produce(ledger, publisher, SERVICES, delay)
+        reached(partial(_count, cursor, _RESULTS), len(SERVICES) * images, alive)
         alive += start(then)
-        _await(cursor, images, alive, _DONE, (MERGER, list(DETECTORS)))
-        _await(cursor, images, alive, _DONE, (VOTER, list(SERVICES)))
+        reached(partial(_count, cursor, _DONE, (MERGER, list(DETECTORS))), images, alive)
+        reached(partial(_count, cursor, _DONE, (VOTER, list(SERVICES))), images, alive)
         _drained(settings)
         return figures(cursor, images)
 
@@ -114,17 +110,7 @@ def _drained(settings: Settings) -> None:
         time.sleep(LOOK)
 
 
-def _await(
-    cursor: Any, wanted: int, alive: Sequence[subprocess.Popen[bytes]], statement: str, values: Any = ()
-) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while (count := _count(cursor, statement, values)) < wanted:
-        if time.monotonic() > deadline or any(one.poll() is not None for one in alive):
-            raise RuntimeError(f"{count} of {wanted}, and no more")
-        time.sleep(LOOK)
-
-
-def _count(cursor: Any, statement: str, values: Any) -> int:
+def _count(cursor: Any, statement: str, values: Any = ()) -> int:
     cursor.execute(statement, values)
     return int(cursor.fetchone()[0])
 

@@ -46,9 +46,9 @@ def windmill(place: Ground, broker: str, processes: int, threads: int, jobs: int
             return watched(place, settings, workers, jobs)
 
 
-def produce(ledger: Ledger, broker: Broker, services: tuple[str, ...]) -> None:
-    """Sends all images to `services`, as `windmill produce` does."""
-    pace = Pace(max_queue_depth=10**9)
+def produce(ledger: Ledger, broker: Broker, services: tuple[str, ...], delay: float = 0.0) -> None:
+    """Sends all images to `services`, as `windmill produce` does; `delay` is in seconds after each."""
+    pace = Pace(max_queue_depth=10**9, delay=delay)
     Producer(Missing(services=services), ledger, broker, pace, threading.Event()).run(Nothing())
 
 

@@ -26,11 +26,12 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from bench.ground import BROKERS, Ground, environment, ground
-from bench.jobs import running
 from bench.rounds import Figures, arguments, tell
+from bench.watching import reached, running
 from windmill import wiring
 from windmill.catalog import MERGER, VOTER
 from windmill.model import Dispatch, Image, Job
@@ -118,12 +119,7 @@ class Site:
         return int(self.cursor.fetchone()[0])
 
     def await_finished(self, since: int, wanted: int) -> int:
-        deadline = time.monotonic() + PATIENCE
-        while (done := self.finished(since)) < wanted:
-            if time.monotonic() > deadline or any(one.poll() is not None for one in self.workers):
-                raise RuntimeError(f"{done} of {wanted} images done, and no more")
-            time.sleep(5 * LOOK)
-        return done
+        return reached(partial(self.finished, since), wanted, self.workers, PATIENCE)
 
     def await_silence(self) -> None:
         """Until no job is in a queue or in hand: nothing is recomputed any more."""

@@ -17,13 +17,16 @@ Seen = Mapping[str, Mapping[str, Sequence[float]]]  # part → unit → a figure
 
 
 def interleaved(parts: Mapping[str, Part], rounds: int) -> Seen:
-    """All parts one after the other, `rounds` times."""
+    """All parts one after the other, `rounds` times. Ctrl-C ends them; what was seen by then is kept."""
     seen: dict[str, dict[str, list[float]]] = {name: {} for name in parts}
-    for number in range(rounds):
-        for name, part in parts.items():
-            for unit, value in part().items():
+    turns = [(number, name) for number in range(1, rounds + 1) for name in parts]
+    try:
+        for number, name in turns:
+            for unit, value in parts[name]().items():
                 seen[name].setdefault(unit, []).append(value)
-            sys.stderr.write(f"round {number + 1} of {rounds}: {name}\n")
+            sys.stderr.write(f"round {number} of {rounds}: {name}\n")
+    except KeyboardInterrupt:
+        sys.stderr.write(f"interrupted in round {number}: {name}; these are the figures until then\n")
     return seen
 
 

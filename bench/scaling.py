@@ -17,9 +17,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,13 +26,12 @@ from functools import partial
 import psutil
 
 from bench.ground import BROKERS, SERVICE, Ground, environment, ground
-from bench.jobs import Nothing, running
+from bench.jobs import produce
 from bench.rounds import Figures, arguments, interleaved, tell
+from bench.watching import reached, running
 from tests.servers.base import free_port
 from windmill import wiring
-from windmill.model import Missing
 from windmill.ports import Broker
-from windmill.producing import Pace, Producer
 from windmill.settings import Settings
 
 WORKERS = (1, 2, 4, 8, 16, 32)
@@ -41,9 +39,7 @@ THREADS = (1, 4)
 SERVICE_TIME = 0.05  # seconds
 IDLE = 10.0  # seconds that idle workers are watched
 COUNTED = (0.2, 0.8)  # of the jobs
-LOOK = 0.05  # seconds between looks at how many are done
 CONNECTIONS = 400  # that the database allows: three for each worker, with BROKER=postgres
-PATIENCE = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +78,8 @@ def fleet(place: Ground, broker: str, workers: int, threads: int) -> Iterator[Fl
         running([command] * workers, environment(settings)) as processes,
     ):
         made = Fleet(place, settings, publisher, processes)
-        reached(made, lambda: publisher.queue_states([SERVICE])[SERVICE].consumers, workers)
+        reached(lambda: publisher.queue_states([SERVICE])[SERVICE].consumers, workers, processes)
         yield made
-
-
-def reached(at: Fleet, look: Callable[[], int], wanted: float) -> tuple[float, int]:
-    """When `look` gives at least `wanted`, and what. Raises where a worker ends before."""
-    deadline = time.monotonic() + PATIENCE
-    while (count := look()) < wanted:
-        if time.monotonic() > deadline or any(one.poll() is not None for one in at.workers):
-            raise RuntimeError(f"{count} of {wanted:g}, and no more")
-        time.sleep(LOOK)
-    return time.perf_counter(), count
 
 
 def scaled(place: Ground, broker: str, shape: tuple[int, int], seconds: float) -> Figures:
@@ -110,13 +96,15 @@ def scaled(place: Ground, broker: str, shape: tuple[int, int], seconds: float) -
                 cursor.execute("SELECT count(*) FROM results")
                 return int(cursor.fetchone()[0])
 
-            send(at)
-            began, first = reached(at, done, COUNTED[0] * jobs)
-            before = at.used()
-            ended, last = reached(at, done, COUNTED[1] * jobs)
+            with wiring.ledger(at.settings) as ledger:
+                produce(ledger, at.publisher, (SERVICE,))
+            first = reached(done, COUNTED[0] * jobs, at.workers)
+            began, before = time.perf_counter(), at.used()
+            last = reached(done, COUNTED[1] * jobs, at.workers)
+            ended = time.perf_counter()
             cpu = {name: seconds - before[name] for name, seconds in at.used().items()}
             memory = at.memory()
-            reached(at, done, jobs)
+            reached(done, jobs, at.workers)
     rate = (last - first) / (ended - began)
     each = {f"{name}, µs": 1e6 * used / (last - first) for name, used in cpu.items()}
     return {
@@ -127,14 +115,6 @@ def scaled(place: Ground, broker: str, shape: tuple[int, int], seconds: float) -
         "MB in all": memory,
         "MB a worker": memory / workers,
     }
-
-
-def send(at: Fleet) -> None:
-    """Sends all images to the one service."""
-    with wiring.ledger(at.settings) as ledger:
-        pace = Pace(max_queue_depth=10**9)
-        asked = Missing(services=(SERVICE,))
-        Producer(asked, ledger, at.publisher, pace, threading.Event()).run(Nothing())
 
 
 def idle(place: Ground, broker: str, workers: int) -> Figures:

@@ -18,9 +18,9 @@ from functools import partial
 from pathlib import Path
 
 from bench.ground import BROKERS, Ground, environment, ground
-from bench.jobs import running
 from bench.made_replies import DETECTORS, SERVICES, bodies, row
 from bench.rounds import Figures, arguments, interleaved, tell
+from bench.watching import reached, running
 from windmill import wiring
 from windmill.catalog import MERGER, VOTER
 from windmill.handlers.base import Recomputation
@@ -31,8 +31,6 @@ from windmill.settings import Settings
 TRIGGERS = {MERGER: len(DETECTORS), VOTER: len(SERVICES)}  # of an image, in a burst
 WARM = 0.1  # the share of the images that is done before the clock runs
 APART = 20  # images between the fastest worker and the slowest, about
-LOOK = 0.02  # seconds between looks at how many are done
-PATIENCE = 300.0  # seconds for one part
 _WINDOW = 1000
 
 
@@ -94,10 +92,9 @@ def worker(place: Ground, base: Stored, broker: str, stage: str, results: int) -
     command = [sys.executable, "-m", "windmill", "work", stage]
     with running([command], environment(settings)) as (process,), made(place, settings, stage) as is_made:
         usage = partial(place.usage, {"worker": process.pid})
-        alive = lambda: process.poll() is None  # noqa: E731
-        _await(partial(is_made, int(WARM * base.images) + 1), alive)
+        reached(partial(is_made, int(WARM * base.images) + 1), 1, [process])
         began, before = time.perf_counter(), usage()
-        _await(partial(is_made, base.images), alive)
+        reached(partial(is_made, base.images), 1, [process])
         seconds, after = time.perf_counter() - began, usage()
     images = base.images - int(WARM * base.images) - 1
     return figures(after.since(before), seconds, images)
@@ -133,14 +130,6 @@ def made(place: Ground, settings: Settings, stage: str) -> Iterator[Callable[[in
             return cursor.fetchone() is not None
 
         yield is_made
-
-
-def _await(happened: Callable[[], bool], alive: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not happened():
-        if time.monotonic() > deadline or not alive():
-            raise RuntimeError("the worker does not get any further")
-        time.sleep(LOOK)
 
 
 def _catalog(place: Ground) -> Path:

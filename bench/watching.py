@@ -78,12 +78,17 @@ def _row(cursor: Any, statement: str) -> tuple[Any, ...]:
     return found
 
 
-def reached(done: Callable[[], int], wanted: float, workers: Sequence[subprocess.Popen[bytes]]) -> int:
+def reached(
+    done: Callable[[], int],
+    wanted: float,
+    workers: Sequence[subprocess.Popen[bytes]],
+    patience: float = PATIENCE,
+) -> int:
     """How many are done once that is at least `wanted`. Raises where a worker ends before."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while (count := done()) < wanted:
         if time.monotonic() > deadline or any(one.poll() is not None for one in workers):
-            raise RuntimeError(f"{count} of {wanted:g} jobs done, and no more")
+            raise RuntimeError(f"{count} of {wanted:g} done, and no more")
         time.sleep(LOOK)
     return count
 

@@ -20,9 +20,9 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
-from urllib.parse import SplitResult, quote, unquote_to_bytes, urljoin, urlsplit
+from urllib.parse import SplitResult, unquote_to_bytes, urljoin, urlsplit
 
-from windmill.core.urls import shown
+from windmill.core.urls import quoted, shown
 from windmill.errors import ImageError, ImageTooLargeError, ImageUnavailable
 
 PATIENCE = 120.0  # seconds for everything: a sender that drips must not keep a thread
@@ -34,7 +34,6 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _CHUNK = 1 << 16
 _UNICAST = ipaddress.ip_network("2000::/3")
 _PORTS = {"http": 80, "https": 443}
-_AS_IT_IS = "!#$%&'()*+,/:;=?@[]~"  # what has a meaning in a path or a query, and the % of what is quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +209,7 @@ def _answer(place: _Place, connection: socket.socket, most: int) -> _Answer:
     client = http.client.HTTPConnection(place.host, place.port)
     client.sock = connection
     target = place.parts._replace(scheme="", netloc="", fragment="").geturl()
-    path = quote(target if target.startswith("/") else f"/{target}", _AS_IT_IS)
+    path = quoted(target if target.startswith("/") else f"/{target}")
     client.request("GET", path, headers=_headers(place))
     with closing(client.getresponse()) as response:
         location = response.headers["Location"]

@@ -31,10 +31,9 @@ class Attempts:
         try:
             job = wire.decode(delivery.body)
             outcome = self._outcome(delivery, job)
-        except WindmillError as error:
-            return self.judge(delivery, job, error, time.perf_counter() - started)
         except Exception as error:  # a thread must not die of a job
-            log.exception("%s: nobody foresaw this", delivery.service)
+            if not isinstance(error, WindmillError):
+                log.exception("%s: nobody foresaw this", delivery.service)
             return self.judge(delivery, job, error, time.perf_counter() - started)
         seconds = time.perf_counter() - started
         return Handled(delivery=delivery, job=job, outcome=outcome, decision=Ack(), seconds=seconds)

@@ -15,13 +15,14 @@ import weakref
 import zlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
+from functools import cached_property
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import Any
-from urllib.parse import quote
+
+from windmill.core.urls import quoted
 
 _CONNECT_TIMEOUT = 5.0  # seconds; a neighbour on the same network answers at once or is down
 _HEAD = 2**20  # bytes that headers and the marks between chunks may take
-_AS_IT_IS = "!#$%&'()*+,/:;=?@[]~"  # what has a meaning in a path or a query, and the % of what is quoted
 _EMPTY = (204, 304)  # whose answers have no body, whatever follows their heads
 _TIMEVAL = struct.Struct("@ll")  # seconds, microseconds; 0 and 0 would be no limit
 _DECOMPRESSED = {"gzip": 31, "x-gzip": 31, "deflate": zlib.MAX_WBITS}  # zlib's `wbits` for each
@@ -52,6 +53,7 @@ class InterimError(HTTPException):
 
 
 BROKEN = (NotThereError, HTTPException, OSError)
+GARBLED = (*BROKEN, OverflowingError, CompressionError)  # no whole answer that can be read
 
 
 def cause(exc: Exception) -> str:
@@ -136,10 +138,11 @@ class Host:
         """RFC 9112. One write with the body, and not a line for each field: a third of what a call costs."""
         about = f"Content-Type: {kind}\r\n" if kind else ""
         return (
-            f"{method} {quote(path, _AS_IT_IS)} HTTP/1.1\r\nHost: {self._name()}\r\n"
+            f"{method} {quoted(path)} HTTP/1.1\r\nHost: {self._name}\r\n"
             f"Accept-Encoding: identity\r\n{about}Content-Length: {length}\r\n\r\n"
         ).encode()
 
+    @cached_property
     def _name(self) -> str:
         """As the server is to see it. Raises `NotThereError` for what no host can be called."""
         host, port = self._place

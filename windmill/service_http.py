@@ -11,6 +11,7 @@ from http.client import HTTPResponse
 
 from windmill.bounded_http import (
     BROKEN,
+    GARBLED,
     CompressionError,
     Host,
     NotThereError,
@@ -38,7 +39,6 @@ _HEALTH_BYTES = 4096
 _ERROR_BYTES = 65_536  # of an error's body that are read, to find its message
 _ERROR_SAID = 500  # characters of it that are passed on
 _FILE = b'; filename="image"\r\nContent-Type: application/octet-stream'
-_GARBLED = (*BROKEN, OverflowingError, CompressionError)
 
 
 class HttpService:
@@ -71,7 +71,7 @@ class HttpService:
             with self._host.open("GET", _HEALTH, seconds=_HEALTH_TIMEOUT, most=_HEALTH_BYTES) as response:
                 read(response, _HEALTH_BYTES)
                 return response.status < 500
-        except _GARBLED:
+        except GARBLED:
             return False
 
     def version(self) -> str:
@@ -79,7 +79,7 @@ class HttpService:
         try:
             with self._host.open("GET", _HEALTH, seconds=_HEALTH_TIMEOUT, most=_HEALTH_BYTES) as response:
                 answer = json.loads(read(response, _HEALTH_BYTES))
-        except (*_GARBLED, ValueError, RecursionError):
+        except (*GARBLED, ValueError, RecursionError):
             return ""
         return replies.version(answer.get("model")) if isinstance(answer, dict) else ""
 
@@ -173,7 +173,7 @@ def _said(response: HTTPResponse) -> str:
     """The contract's error message if there is one, else the start of what came."""
     try:
         body = read(response, _ERROR_BYTES)
-    except _GARBLED:
+    except GARBLED:
         return "nothing more"  # the status has been said, and decides
     try:
         return line(json.loads(body)["error"]["message"], _ERROR_SAID)

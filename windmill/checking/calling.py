@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
 from windmill.bounded_http import (
-    BROKEN,
+    GARBLED,
     CompressionError,
     Host,
     NotThereError,
@@ -117,7 +117,7 @@ class HttpCaller:
             ) as response:
                 body = read(response, self._most)
                 headers = {name.lower(): value for name, value in response.headers.items()}
-        except (*BROKEN, OverflowingError, CompressionError) as exc:
+        except GARBLED as exc:
             raise self._silence(request, exc) from exc
         if len(body) > self._most:
             raise self._silence(request, OverflowingError())
