@@ -1,4 +1,4 @@
-"""How many jobs a worker takes in advance: few, so that others get theirs, unless it is through them at once.
+"""How many jobs to take in advance: few, so that others get theirs, unless one is through them at once.
 
 What is handled waits for the commit, and counts as in hand until then: a worker of a fast service would spend
 its time waiting for the disk. One of a slow service must not hold jobs that another could be at.
@@ -6,16 +6,20 @@ its time waiting for the disk. One of a slow service must not hold jobs that ano
 
 from __future__ import annotations
 
-_AHEAD = 0.2  # seconds of work that are taken in advance where that is more than the usual number
+AHEAD = 0.2  # seconds of a worker's work that it takes in advance where that is more than the usual number
 _WINDOW = 0.5  # seconds over which one measures
 _MORE = 100  # beyond the usual number, at most: a batch of the committer's
 
 
 class Reach:
-    """The number of jobs to have in hand, for one worker. `usual` where it is slow, or `fixed`."""
+    """The number of jobs to have in hand: `ahead` seconds of work, or the `usual` number where that is more.
 
-    def __init__(self, usual: int, *, fixed: bool = False) -> None:
+    Where it is `fixed`, it is the usual one.
+    """
+
+    def __init__(self, usual: int, *, ahead: float = AHEAD, fixed: bool = False) -> None:
         self.size = usual
+        self._ahead = ahead
         self._usual = usual
         self._most = usual if fixed else usual + _MORE
         self._since: float | None = None
@@ -30,7 +34,7 @@ class Reach:
         elapsed = now - self._since
         if elapsed < _WINDOW:
             return
-        wanted = round(_AHEAD * self._settled / elapsed)
+        wanted = round(self._ahead * self._settled / elapsed)
         self._since, self._settled = now, 0
         if wanted > 2 * self.size or wanted < self.size // 4:  # so that it does not change all the time
             self.size = max(self._usual, min(wanted, self._most))
