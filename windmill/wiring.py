@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from windmill.images import ImageFiles
 from windmill.middleware.base import Middleware
 from windmill.middleware.job_log import JobLog
 from windmill.model import Detectors, QueueState
+from windmill.one_core import OneCore
 from windmill.ports import Broker, Gate, ImageSource, ServiceCaller, Store
 from windmill.postgres import schema
 from windmill.postgres.graveyard import PostgresGraveyard
@@ -215,6 +217,8 @@ def worker(service: Service, settings: Settings, stop: threading.Event) -> Itera
         connection = stack.enter_context(broker(settings, name))
         consumer = stack.enter_context(closing(connection.consumer(service.name, _reach(service, settings))))
         watchers = [JobLog(), *stack.enter_context(_heartbeats(service, settings, name, consumer.depth))]
+        if sys.platform == "linux":
+            watchers.append(OneCore())
         store = stack.enter_context(closing(PostgresStore(settings, name)))
         handler, write, gates = _work(service, settings, store, watchers)
         yield Runner(

@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 
 from windmill.decoding.frames import READY, Reply, Request, Said, receive, receive_reply, send
 from windmill.errors import DecoderError, ImageError, ImageTooLargeError
@@ -160,14 +161,21 @@ class _Decoder:
 
 
 def _started(command: Sequence[str], connection: socket.socket) -> subprocess.Popen[bytes]:
-    """In a process group of its own: Ctrl-C in a terminal is for us, who may yet need it."""
-    return subprocess.Popen(  # noqa: S603 -- ourselves
+    """In a process group of its own: Ctrl-C in a terminal is for us, who may yet need it.
+
+    On any core that our main thread may use: the one that starts it may be bound to one (`one_core`).
+    """
+    process = subprocess.Popen(  # noqa: S603 -- ourselves
         command,
         stdin=connection.fileno(),
         stdout=subprocess.DEVNULL,
         env=_environment(),
         process_group=0,
     )
+    if sys.platform == "linux":
+        with suppress(OSError):  # where a container forbids it, nothing is bound
+            os.sched_setaffinity(process.pid, os.sched_getaffinity(os.getpid()))
+    return process
 
 
 def _end_all(decoders: list[_Decoder]) -> None:
