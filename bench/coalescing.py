@@ -19,7 +19,7 @@ from typing import Any
 from bench.ground import BROKERS, Ground, environment, ground
 from bench.jobs import produce
 from bench.made_replies import bodies
-from bench.rounds import Figures, arguments, interleaved, tell
+from bench.rounds import Figures, arguments, at_least, interleaved, tell
 from bench.watching import reached, running
 from tests.servers.base import free_port
 from windmill import wiring
@@ -117,7 +117,9 @@ def _count(cursor: Any, statement: str, values: Any = ()) -> int:
 
 def main() -> None:
     parser = arguments("coalescing", __doc__, rounds=3)
-    parser.add_argument("--images", type=int, default=2000, help="of one part (default: %(default)s)")
+    parser.add_argument(
+        "--images", type=at_least(200), default=2000, help="of one part (default: %(default)s)"
+    )
     args = parser.parse_args()
     with ground() as place:
         seen = interleaved(

@@ -20,7 +20,7 @@ import psutil
 from bench import rivals
 from bench.ground import BROKERS, QUEUES, Ground, ground
 from bench.jobs import produce
-from bench.rounds import Figures, Part, arguments, interleaved, tell
+from bench.rounds import Figures, Part, arguments, at_least, interleaved, tell
 from windmill import catalog, wiring
 from windmill.core import wire
 from windmill.model import Dispatch, Image, Job
@@ -144,7 +144,7 @@ def _parts(place: Ground, images: int) -> Iterator[tuple[str, Part]]:
 def main() -> None:
     parser = arguments("fan_out", __doc__, rounds=5)
     parser.add_argument(
-        "--images", type=int, default=3000, help="of one part of a round (default: %(default)s)"
+        "--images", type=at_least(100), default=3000, help="of one part of a round (default: %(default)s)"
     )
     args = parser.parse_args()
     with ground() as place:

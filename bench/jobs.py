@@ -16,7 +16,7 @@ from functools import partial
 
 from bench import rivals
 from bench.ground import BROKERS, SERVICE, Ground, environment, ground
-from bench.rounds import Figures, Part, Seen, arguments, interleaved, tell
+from bench.rounds import Figures, Part, Seen, arguments, at_least, interleaved, tell
 from bench.watching import running, watched
 from windmill import wiring
 from windmill.model import Missing
@@ -163,7 +163,7 @@ def _shapes(text: str) -> list[Shape]:
 def main() -> None:
     parser = arguments("jobs", __doc__, rounds=5)
     parser.add_argument(
-        "--jobs", type=int, default=5000, help="of one part of a round (default: %(default)s)"
+        "--jobs", type=at_least(500), default=5000, help="of one part of a round (default: %(default)s)"
     )
     parser.add_argument(
         "--only", type=_kinds, default=list(KINDS), metavar="KIND,…", help=f"of {', '.join(KINDS)}"

@@ -6,7 +6,9 @@ import argparse
 import json
 import statistics
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 
 from rich.console import Console
 from rich.table import Table
@@ -20,11 +22,13 @@ def interleaved(parts: Mapping[str, Part], rounds: int) -> Seen:
     """All parts one after the other, `rounds` times. Ctrl-C ends them; what was seen by then is kept."""
     seen: dict[str, dict[str, list[float]]] = {name: {} for name in parts}
     turns = [(number, name) for number in range(1, rounds + 1) for name in parts]
+    began = time.monotonic()
     try:
-        for number, name in turns:
+        for done, (number, name) in enumerate(turns, 1):
             for unit, value in parts[name]().items():
                 seen[name].setdefault(unit, []).append(value)
-            sys.stderr.write(f"round {number} of {rounds}: {name}\n")
+            left = timedelta(seconds=round((time.monotonic() - began) / done * (len(turns) - done)))
+            sys.stderr.write(f"round {number} of {rounds}: {name}; about {left} left\n")
     except KeyboardInterrupt:
         sys.stderr.write(f"interrupted in round {number}: {name}; these are the figures until then\n")
     return seen
@@ -55,9 +59,20 @@ def arguments(module: str, doc: str | None, rounds: int) -> argparse.ArgumentPar
         description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--rounds", type=int, default=rounds, help="default: %(default)s")
+    parser.add_argument("--rounds", type=at_least(1), default=rounds, help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="all figures as JSON")
     return parser
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """For an argument that is a number: with fewer there is nothing to measure."""
+
+    def number(text: str) -> int:
+        if int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text}: at least {least:,}")
+        return int(text)
+
+    return number
 
 
 def tell(seen: Seen, *, as_json: bool, title: str = "") -> None:

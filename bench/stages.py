@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bench.ground import BROKERS, Ground, environment, ground
 from bench.made_replies import DETECTORS, SERVICES, bodies, row
-from bench.rounds import Figures, arguments, interleaved, tell
+from bench.rounds import Figures, arguments, at_least, interleaved, tell
 from bench.watching import reached, running
 from windmill import wiring
 from windmill.catalog import MERGER, VOTER
@@ -155,7 +155,9 @@ def _image(place: Ground, number: int) -> Image:
 
 def main() -> None:
     parser = arguments("stages", __doc__, rounds=3)
-    parser.add_argument("--images", type=int, default=2000, help="of one part (default: %(default)s)")
+    parser.add_argument(
+        "--images", type=at_least(200), default=2000, help="of one part (default: %(default)s)"
+    )
     args = parser.parse_args()
     with ground() as place:
         base = stored(place, args.images)

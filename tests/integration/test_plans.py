@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from bench.asking import QUESTIONS
 from bench.filling import TABLES, fill
 from bench.statements import broker_round, lookup_round, recording, send_round, store_round
+from bench.tables import plan
 from windmill.postgres.queries import queries
 from windmill.settings import Settings
 
@@ -85,8 +87,8 @@ def read_throughout(plan: Any) -> list[str]:
 @pytest.mark.parametrize("name", SENT)
 def test_it_goes_by_an_index(name, plans):
     assert name in plans, "sent by nobody in the round of bench/statements.py: add it there, or to OTHERS"
-    for plan in plans[name]:
-        assert read_throughout(plan) == []
+    for one in plans[name]:
+        assert read_throughout(one) == []
 
 
 def test_a_scan_of_a_whole_table_is_noticed(filled, postgres_server):
@@ -94,3 +96,8 @@ def test_a_scan_of_a_whole_table_is_noticed(filled, postgres_server):
         for statement in ("SELECT count(*) FROM results", "SELECT * FROM images WHERE width = 9"):
             cursor.execute(f"EXPLAIN (FORMAT JSON) {statement}")
             assert read_throughout(cursor.fetchone()[0][0]["Plan"])
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_the_plan_of_what_people_ask_can_be_shown(name, filled):
+    assert ": " in plan(QUESTIONS[name], filled, whole=False)
