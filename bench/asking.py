@@ -59,7 +59,7 @@ def count(selection: Selection) -> Question:
     def asked(settings: Settings) -> None:
         with closing(PostgresLedger(settings, "bench")) as ledger:
             _counted(ledger, selection)
-            ledger.count(selection)
+            ledger.count_images(selection) if isinstance(selection, Missing) else ledger.count(selection)
 
     return asked
 

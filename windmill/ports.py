@@ -18,6 +18,7 @@ from windmill.model import (
     Heartbeat,
     Image,
     Job,
+    Missing,
     NewImage,
     Outcome,
     QueueState,
@@ -195,8 +196,8 @@ class Ledger(Protocol):
         """How many jobs for each service `selection` has; services without any are left out."""
         ...
 
-    def count_images(self, selection: Selection) -> int:
-        """How many images these jobs are about."""
+    def count_images(self, selection: Missing, limit: int | None = None) -> int:
+        """How many images these jobs are about; `limit` where it is more: to find those takes less time."""
         ...
 
     def send(

@@ -90,6 +90,7 @@ def missing(ledger, services=SERVICES, **wanted):
     with contextlib.suppress(InterruptedError):
         ledger.send(selection, refuse, after=0, limit=1000)
     assert ledger.count_images(selection) == len(found)
+    assert ledger.count_images(selection, 1) == min(1, len(found))
     return found
 
 

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         groups = check_group(ledger, args.group)
         sent = Sent()
         with interruptible() as stop:
-            total = min(ledger.count_images(wanted), args.limit or sys.maxsize)
+            total = ledger.count_images(wanted, args.limit)
             if total:
                 pace = Pace(max_queue_depth=settings.max_queue_depth, limit=args.limit, delay=args.delay)
                 sent = send(wanted, ledger, settings, pace, stop, total)

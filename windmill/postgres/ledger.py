@@ -13,7 +13,7 @@ from psycopg2.extras import execute_values
 
 from windmill.catalog import BOX_WORKERS, STAGES
 from windmill.core import wire
-from windmill.model import Box, BoxRef, Caption, Dispatch, Image, Job, Selection
+from windmill.model import Box, BoxRef, Caption, Dispatch, Image, Job, Missing, Selection
 from windmill.postgres.connection import Session
 from windmill.postgres.queries import composed, queries, query
 from windmill.settings import Settings
@@ -33,10 +33,10 @@ class PostgresLedger:
         counting = composed("count_selected", selection=_name(selection))
         return dict(self._all(counting, _parameters(selection, 0, None)))
 
-    def count_images(self, selection: Selection) -> int:
+    def count_images(self, selection: Missing, limit: int | None = None) -> int:
         """See `ports.Ledger`."""
         counting = composed("count_selected_images", selection=_name(selection))
-        return int(self._all(counting, _parameters(selection, 0, None))[0][0])
+        return int(self._all(counting, _parameters(selection, 0, limit))[0][0])
 
     def send(
         self,

@@ -162,7 +162,7 @@ FROM ({selection}) AS selected CROSS JOIN unnest(selected.services) AS service
 GROUP BY service ORDER BY service;
 
 -- name: count_selected_images
-SELECT count(DISTINCT image_id) FROM ({selection}) AS selected;
+SELECT count(*) FROM ({selection}) AS selected;
 
 -- name: forget_count
 DROP TABLE IF EXISTS pg_temp.counted;
