@@ -193,7 +193,7 @@ class _Exchange:
         with ExitStack() as stack:
             stack.callback(self._connection.close)
             self._response = stack.enter_context(HTTPResponse(self._connection, method=self._method))
-            with suppress(BrokenPipeError):  # it may have answered before it had read all of it
+            with suppress(ConnectionError):  # it may have answered, and closed, before it had read all of it
                 self._connection.send_whole(self._request)
             self._response.begin()
             if self._response.status < 200:

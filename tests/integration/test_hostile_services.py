@@ -211,6 +211,12 @@ def test_what_comes_after_a_reply_is_not_taken_for_the_next_one():
         assert [service.analyze(b"") for _ in range(3)] == [b"mine"] * 3
 
 
+def test_an_answer_before_all_of_the_picture_was_read_is_heard():
+    answer = b"HTTP/1.1 413 No\r\nConnection: close\r\nContent-Length: 9\r\n\r\ntoo large"
+    with talking(lambda: [answer], reads=2000) as port:
+        refused(port, ServiceRejected, "answered 413: too large", picture=bytes(6_000_000))
+
+
 def test_a_redirection_is_refused_with_the_address_that_it_names():
     head = b"HTTP/1.1 307 Elsewhere\r\nLocation: http://evil.example/\x1b[2J\r\nContent-Length: 0\r\n\r\n"
     with saying(head) as port:
