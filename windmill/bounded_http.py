@@ -70,9 +70,10 @@ class _Limits(threading.local):
 
     until = 0.0
     left = 0
+    most = 0
 
     def start(self, seconds: float, size: int) -> None:
-        self.until, self.left = time.monotonic() + seconds, size
+        self.until, self.left, self.most = time.monotonic() + seconds, size, size
 
     def seconds(self) -> float:
         """Raises `TimeoutError` when none is left."""
@@ -130,9 +131,9 @@ class Host:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return _Socket(plain.family, plain.type, plain.proto, fileno=plain.detach(), limits=self._limits)
 
-    def heard(self) -> int:
-        """A number that changes when this thread's call has received something."""
-        return self._limits.left
+    def heard(self) -> bool:
+        """Whether this thread's last call has received anything."""
+        return self._limits.left < self._limits.most
 
     def _head(self, method: str, path: str, length: int, kind: str) -> bytes:
         """RFC 9112. One write with the body, and not a line for each field: a third of what a call costs."""
@@ -166,11 +167,10 @@ class _Exchange:
         Or they died of what was sent: then nobody is there any more, and the first error counts.
         """
         self._connection, kept = self._host.connection()
-        heard = self._host.heard()
         try:
             return self._sent()
         except (HTTPException, ConnectionError) as closed:
-            if not kept or self._host.heard() != heard or self._host.out_of_time():
+            if not kept or self._host.heard() or self._host.out_of_time():
                 raise
             try:
                 self._connection = self._host.connected()

@@ -10,9 +10,11 @@ import pytest
 
 from tests.servers.base import free_port
 from tests.talking import read_request
+from windmill import wiring
 from windmill.catalog import Service
 from windmill.errors import ServiceBusy, ServiceFull, ServiceRejected, ServiceUnavailable
 from windmill.service_http import HttpService
+from windmill.settings import Settings
 
 ERROR = b'{"status": "error", "error": {"message": "too dark"}}'
 
@@ -105,6 +107,14 @@ def test_no_answer_in_time_is_a_timeout(server):
     with pytest.raises(ServiceUnavailable, match=r"no answer within 0\.05 s \(REQUEST_TIMEOUT\)") as caught:
         service(server, "/slow", timeout=0.05).analyze(b"")
     assert caught.value.timed_out
+
+
+def test_a_timeout_that_the_catalog_sets_is_named_as_such(server):
+    entry = Service(name="blip", host="127.0.0.1", port=server.server_port, endpoint="/slow", timeout=0.05)
+    with pytest.raises(
+        ServiceUnavailable, match=r"no answer within 0\.05 s \(timeout in service_config\.json\)"
+    ):
+        wiring.caller(entry, Settings()).analyze(b"")
 
 
 class OneAnswer:
