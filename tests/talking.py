@@ -10,11 +10,12 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def talking(
-    pieces: Callable[[], Iterable[bytes]], *, pause: float = 0.0, listens: bool = True
+    pieces: Callable[[], Iterable[bytes]], *, pause: float = 0.0, listens: bool = True, reads: int = 0
 ) -> Iterator[int]:
     """The port of a service that answers every connection with `pieces()`, `pause` seconds after each.
 
-    It reads the request first, unless it does not listen: then it keeps the connection open, reading nothing.
+    It reads the request first, or `reads` bytes of it if that is not 0. Unless it does not listen: then it
+    keeps the connection open, reading nothing.
     """
     over = threading.Event()
 
@@ -23,7 +24,10 @@ def talking(
             if not listens:
                 over.wait(10)
                 return
-            read_request(connection)
+            if reads:
+                connection.recv(reads)
+            else:
+                read_request(connection)
             for piece in pieces():
                 connection.sendall(piece)
                 if over.wait(pause):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from windmill import catalog, cli, settings
+from windmill import catalog, cli, errors, settings
 from windmill.commands import models
 from windmill.services import registry
 from windmill.services.weights import manifest
@@ -62,6 +62,20 @@ def test_every_setting_has_a_comment_above_it():
 )
 def test_every_table_and_view_is_in_the_manual(table):
     assert f"`{table}`" in text("docs/usage.md")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name, one in vars(errors).items()
+        if getattr(one, "verdict", None) in (errors.Verdict.AGAIN, errors.Verdict.BURY)
+        and name
+        not in ("ServiceError", "BrokerError", "StoreUnavailable")  # a base, and what no job is given up for
+    ],
+)
+def test_every_error_that_a_job_is_given_up_for_is_in_the_manual(name):
+    assert f"`{name}`" in text("docs/usage.md")
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)

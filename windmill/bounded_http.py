@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import cached_property
+from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import Any
 
@@ -23,6 +24,7 @@ from windmill.core.urls import quoted
 
 _CONNECT_TIMEOUT = 5.0  # seconds; a neighbour on the same network answers at once or is down
 _HEAD = 2**20  # bytes that headers and the marks between chunks may take
+_INTERIM = 100  # answers before the answer, at 0.1 ms each
 _EMPTY = (204, 304)  # whose answers have no body, whatever follows their heads
 _TIMEVAL = struct.Struct("@ll")  # seconds, microseconds; 0 and 0 would be no limit
 _DECOMPRESSED = {"gzip": 31, "x-gzip": 31, "deflate": zlib.MAX_WBITS}  # zlib's `wbits` for each
@@ -45,11 +47,11 @@ class CompressionError(Exception):
 
 
 class BadLengthError(HTTPException):
-    """A length that is none."""
+    """A length that is none, which is the text."""
 
 
 class InterimError(HTTPException):
-    """An answer before the answer, which nobody asked for; it has a status below 200."""
+    """What comes before an answer, and none after it; the text is its status, below 200."""
 
 
 BROKEN = (NotThereError, HTTPException, OSError)
@@ -62,6 +64,10 @@ def cause(exc: Exception) -> str:
         return "the connection was closed"
     if isinstance(exc, IncompleteRead):
         return "it broke off in the middle"
+    if isinstance(exc, BadLengthError):
+        return f"its body has a length that is none ({exc})"
+    if isinstance(exc, InterimError):
+        return f"it answered {exc}, which is no answer yet"
     return f"what came is not HTTP ({type(exc).__name__}: {exc})"
 
 
@@ -70,9 +76,10 @@ class _Limits(threading.local):
 
     until = 0.0
     left = 0
+    most = 0
 
     def start(self, seconds: float, size: int) -> None:
-        self.until, self.left = time.monotonic() + seconds, size
+        self.until, self.left, self.most = time.monotonic() + seconds, size, size
 
     def seconds(self) -> float:
         """Raises `TimeoutError` when none is left."""
@@ -130,9 +137,9 @@ class Host:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return _Socket(plain.family, plain.type, plain.proto, fileno=plain.detach(), limits=self._limits)
 
-    def heard(self) -> int:
-        """A number that changes when this thread's call has received something."""
-        return self._limits.left
+    def heard(self) -> bool:
+        """Whether this thread's last call has received anything."""
+        return self._limits.left < self._limits.most
 
     def _head(self, method: str, path: str, length: int, kind: str) -> bytes:
         """RFC 9112. One write with the body, and not a line for each field: a third of what a call costs."""
@@ -166,11 +173,10 @@ class _Exchange:
         Or they died of what was sent: then nobody is there any more, and the first error counts.
         """
         self._connection, kept = self._host.connection()
-        heard = self._host.heard()
         try:
             return self._sent()
         except (HTTPException, ConnectionError) as closed:
-            if not kept or self._host.heard() != heard or self._host.out_of_time():
+            if not kept or self._host.heard() or self._host.out_of_time():
                 raise
             try:
                 self._connection = self._host.connected()
@@ -193,13 +199,25 @@ class _Exchange:
         with ExitStack() as stack:
             stack.callback(self._connection.close)
             self._response = stack.enter_context(HTTPResponse(self._connection, method=self._method))
-            with suppress(BrokenPipeError):  # it may have answered before it had read all of it
+            with suppress(ConnectionError):  # it may have answered, and closed, before it had read all of it
                 self._connection.send_whole(self._request)
-            self._response.begin()
-            if self._response.status < 200:
-                raise InterimError(self._response.status)
+            self._begin()
             stack.pop_all()
         return self._response
+
+    def _begin(self) -> None:
+        """Reads up to the body, and over what comes before the answer (RFC 9110, 15.2), like 103.
+
+        `http.client` itself reads over 100 only. After 101, which nobody asked for, comes no HTTP.
+        """
+        for _ in range(_INTERIM):
+            self._response.begin()
+            if self._response.status >= 200:
+                return
+            if self._response.status == HTTPStatus.SWITCHING_PROTOCOLS:
+                break
+            self._response.headers = None  # type: ignore[assignment]  # as before the first one
+        raise InterimError(self._response.status)
 
 
 def _close_all(connections: list[_Socket]) -> None:
@@ -261,11 +279,11 @@ def read(response: HTTPResponse, most: int) -> bytes:
     Raises what `BROKEN` lists, `OverflowingError` and `CompressionError`.
     """
     if response.length is None and not response.chunked and "Content-Length" in response.headers:
-        raise BadLengthError(response.headers["Content-Length"])
+        raise BadLengthError(f"Content-Length: {response.headers['Content-Length']}")
     try:
         body = response.read(most + 1)
-    except ValueError as exc:  # of http.client, for a chunk of a negative size
-        raise BadLengthError(str(exc)) from exc
+    except ValueError as exc:  # of http.client
+        raise BadLengthError("a chunk of a negative size") from exc
     if len(body) <= most and response.length:
         raise IncompleteRead(body, response.length)
     encodings = response.headers.get("Content-Encoding", "identity")

@@ -126,7 +126,9 @@ class HttpService:
             why = "its name is unknown" if exc.unknown else "no connection"
             return ServiceUnavailable(f"{where} cannot be reached: {why}", service=name)
         if self._host.out_of_time():
-            message = f"{where} gave no answer within {self._timeout:g} s (REQUEST_TIMEOUT)"
+            answer = "whole answer" if self._host.heard() else "answer"
+            setting = "timeout in service_config.json" if self._service.timeout else "REQUEST_TIMEOUT"
+            message = f"{where} gave no {answer} within {self._timeout:g} s ({setting})"
             return ServiceUnavailable(message, service=name, timed_out=True)
         message = f"{where} gave no whole answer: {line(cause(exc), 200)}"
         return ServiceUnavailable(message, service=name, broke_off=True)

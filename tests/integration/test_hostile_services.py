@@ -104,19 +104,21 @@ def test_what_cannot_be_decompressed_is_off_the_contract():
         (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
         (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"0"),
         (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
     ],
-    ids=["status", "headers", "body", "chunks", "chunk size", "continue"],
+    ids=["status", "headers", "body", "chunks", "chunk size", "continue", "hints"],
 )
 def test_a_service_that_drips_holds_a_thread_no_longer_than_its_timeout(start, drop):
     with talking(lambda: itertools.chain([start], itertools.repeat(drop)), pause=0.02) as port:
-        error = refused(port, ServiceUnavailable, r"no answer within 0\.3 s \(REQUEST_TIMEOUT\)", timeout=0.3)
+        said = r"gave no whole answer within 0\.3 s \(REQUEST_TIMEOUT\)"
+        error = refused(port, ServiceUnavailable, said, timeout=0.3)
         assert error.timed_out
 
 
 def test_a_service_that_does_not_take_the_picture_is_slow_too():
     with talking(list, listens=False) as port:
         picture = bytes(20_000_000)
-        error = refused(port, ServiceUnavailable, "no answer within", timeout=0.3, picture=picture)
+        error = refused(port, ServiceUnavailable, "gave no answer within", timeout=0.3, picture=picture)
         assert error.timed_out
 
 
@@ -129,8 +131,9 @@ def test_a_service_that_does_not_take_the_picture_is_slow_too():
         (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"0" * 65536),
         (OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X-Trailer: yes\r\n" * 1000),
         (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),
+        (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000),
     ],
-    ids=["headers", "one header", "garbage", "chunk size", "trailers", "continue"],
+    ids=["headers", "one header", "garbage", "chunk size", "trailers", "continue", "hints"],
 )
 def test_a_flood_ends_at_once_in_little_memory(start, flood):
     with talking(lambda: itertools.chain([start], itertools.repeat(flood))) as port:
@@ -150,7 +153,6 @@ def test_a_flood_ends_at_once_in_little_memory(start, flood):
         b"SSH-2.0-OpenSSH_9.2\r\n",
         b"HTTP/1.1\r\n\r\n",
         b"HTTP/1.1 abc OK\r\n\r\n",
-        b"HTTP/1.1 103 Early Hints\r\n\r\n" + OK + b"Content-Length: 2\r\n\r\n{}",
         OK + b"Content-Length: 10\r\n\r\nshort",
         OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
         OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nab",
@@ -161,6 +163,35 @@ def test_what_is_no_whole_answer_leaves_the_job_for_later(answer):
     with saying(answer) as port:
         error = refused(port, ServiceUnavailable, "gave no whole answer: .")
         assert not error.timed_out
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (
+            OK + b"Content-Length: abc\r\n\r\n{}",
+            r"its body has a length that is none \(Content-Length: abc\)",
+        ),
+        (
+            OK + b"Transfer-Encoding: chunked\r\n\r\n-5\r\nab",
+            r"its body has a length that is none \(a chunk of a negative size\)",
+        ),
+        (
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n",
+            "it answered 101, which is no answer yet",
+        ),
+    ],
+)
+def test_what_is_wrong_with_an_answer_is_said_in_words(answer, said):
+    with saying(answer) as port:
+        refused(port, ServiceUnavailable, f"gave no whole answer: {said}")
+
+
+def test_what_comes_before_the_answer_is_read_over():
+    hints = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n" * 2
+    with talking(lambda: [hints, body(b"first")]) as port:
+        service = caller(port)
+        assert [service.analyze(b"") for _ in range(2)] == [b"first"] * 2
 
 
 def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next():
@@ -188,7 +219,7 @@ def test_a_service_that_reads_slowly_holds_a_thread_no_longer_than_its_timeout()
     with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
         pool.submit(read_slowly, listening)
         error = refused(
-            listening.getsockname()[1], ServiceUnavailable, "no answer within", 1.0, b"x" * 30_000_000
+            listening.getsockname()[1], ServiceUnavailable, "gave no answer within", 1.0, b"x" * 30_000_000
         )
         over.set()
     assert error.timed_out
@@ -209,6 +240,12 @@ def test_what_comes_after_a_reply_is_not_taken_for_the_next_one():
     with saying(OK + b"Content-Length: 4\r\n\r\nmine" + OK + b"Content-Length: 4\r\n\r\nbad!") as port:
         service = caller(port)
         assert [service.analyze(b"") for _ in range(3)] == [b"mine"] * 3
+
+
+def test_an_answer_before_all_of_the_picture_was_read_is_heard():
+    answer = b"HTTP/1.1 413 No\r\nConnection: close\r\nContent-Length: 9\r\n\r\ntoo large"
+    with talking(lambda: [answer], reads=2000) as port:
+        refused(port, ServiceRejected, "answered 413: too large", picture=bytes(6_000_000))
 
 
 def test_a_redirection_is_refused_with_the_address_that_it_names():

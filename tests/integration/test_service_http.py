@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
@@ -9,9 +10,11 @@ import pytest
 
 from tests.servers.base import free_port
 from tests.talking import read_request
+from windmill import wiring
 from windmill.catalog import Service
 from windmill.errors import ServiceBusy, ServiceFull, ServiceRejected, ServiceUnavailable
 from windmill.service_http import HttpService
+from windmill.settings import Settings
 
 ERROR = b'{"status": "error", "error": {"message": "too dark"}}'
 
@@ -106,6 +109,14 @@ def test_no_answer_in_time_is_a_timeout(server):
     assert caught.value.timed_out
 
 
+def test_a_timeout_that_the_catalog_sets_is_named_as_such(server):
+    entry = Service(name="blip", host="127.0.0.1", port=server.server_port, endpoint="/slow", timeout=0.05)
+    with pytest.raises(
+        ServiceUnavailable, match=r"no answer within 0\.05 s \(timeout in service_config\.json\)"
+    ):
+        wiring.caller(entry, Settings()).analyze(b"")
+
+
 class OneAnswer:
     """A service that answers once on a connection that it keeps, and dies of the next picture."""
 
@@ -134,6 +145,25 @@ def test_a_service_that_dies_of_a_picture_on_a_kept_connection_broke_off():
     with pytest.raises(ServiceUnavailable) as caught:
         caller.analyze(b"jpeg")
     assert not caught.value.broke_off
+
+
+def test_a_kept_connection_that_is_closed_under_a_picture_is_no_answer_and_a_new_one_is_tried():
+    def serve(listening):
+        with listening.accept()[0] as connection:
+            read_request(connection)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+            connection.recv(2000)
+        with listening.accept()[0] as connection:
+            read_request(connection)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nagain")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
+        pool.submit(serve, listening)
+        caller = HttpService(
+            Service(name="blip", host="127.0.0.1", port=listening.getsockname()[1]), timeout=5
+        )
+        assert caller.analyze(b"jpeg") == b"{}"
+        assert caller.analyze(bytes(6_000_000)) == b"again"
 
 
 def test_a_service_that_is_not_there_is_named_with_its_address():

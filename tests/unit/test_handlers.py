@@ -9,7 +9,8 @@ from tests.unit.test_merging import NOW, box, reply, seen
 from windmill import catalog
 from windmill.core.merging import merge, rule
 from windmill.core.seen import microseconds
-from windmill.errors import MessageError, ServiceBusy, ServiceUnavailable
+from windmill.errors import MessageError, ServiceBusy, ServiceDown, ServiceFull, ServiceUnavailable
+from windmill.handlers.analyze import Analyze
 from windmill.handlers.merge import Merge
 from windmill.handlers.postprocess import Postprocess
 from windmill.handlers.score import Score
@@ -48,6 +49,20 @@ class Service:
     def score(self, picture, caption):
         self.sent.append((picture, caption))
         return self.body
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "attempted"),
+    [
+        (ServiceBusy("429", service="yolov8", retry_after=7), "queued", True),
+        (ServiceFull("503", service="yolov8", retry_after=7), "queued", False),
+        (ServiceDown("gone", service="yolov8"), "parked", False),
+    ],
+)
+def test_the_ledger_counts_the_attempts_that_are_spent(error, state, attempted):
+    handler = Analyze(service=catalog.facts("yolov8"), images=Photos(), caller=Service({}))
+    (row,) = handler.postponed(Job(image=IMAGE), error).rows
+    assert (row.state, row.attempted) == (state, attempted)
 
 
 def faces(photos):

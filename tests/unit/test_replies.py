@@ -104,12 +104,21 @@ def test_an_error_with_status_200_is_a_rejection_with_its_message():
 
 @pytest.mark.parametrize(
     ("body", "said"),
-    [(b"", "empty"), (b"<html>502</html>", "HTML"), (b'{"predictions": [', "not JSON")],
+    [
+        (b"", "empty: is"),
+        (b"<html>502</html>", "HTML, it begins with '<html>502</html>': is"),
+        (
+            b'{"predictions": [',
+            r"""not JSON \(Expecting value: .*17\)\), it begins with '{"predictions": \['""",
+        ),
+        (b"\xef\xbb\xbf{}", r"not JSON \(a byte order mark comes first\)"),
+        (b"\x1b[2J" + b"!" * 10_000, r"not JSON \(.*\), it begins with '�\[2J!{56}…': is"),
+    ],
 )
 def test_what_is_not_json_is_named_and_kept(body, said):
     with pytest.raises(BadReply, match=said) as caught:
         replies.parse(catalog.facts("yolov8"), body)
-    assert caught.value.body == body.decode()
+    assert caught.value.body == body.decode()[:2000]
     assert "http://localhost:7773/v3/analyze" in str(caught.value)
 
 

@@ -131,7 +131,7 @@ class HttpCaller:
         if isinstance(exc, OverflowingError):
             got = f"more than {self._most / 2**20:g} MB (MAX_REPLY_MB)"
         elif self._host.out_of_time():
-            got = f"none within {self._timeout:g} s"
+            got = f"{'no whole one' if self._host.heard() else 'none'} within {self._timeout:g} s"
         elif isinstance(exc, CompressionError):
             got = f"a body that is not {line(exc, _SHOWN)}"
         else:

@@ -29,6 +29,7 @@ LONGEST_TEXT = 100_000  # characters of a caption or of what was read
 _MOST_NUMBERS = 10_000  # of an embedding
 _LONGEST_TIME = 1e6  # seconds
 _VERSION_KEPT = 200  # characters
+_BODY_SHOWN = 60  # characters of one that is not JSON that its error's message shows
 _BODY_KEPT = 2000  # characters of a bad reply that are kept for a person to read
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # NUL, and halves of pairs: emoji that someone cut in two
@@ -106,12 +107,19 @@ def _contract(service: Service, body: bytes) -> Iterator[None]:
     try:
         yield
     except strict_json.NotJsonError as exc:
-        what = "HTML" if body.lstrip()[:1] == b"<" else "not JSON" if body.strip() else "empty"
-        message = f"{service.name}: reply is {what}: is {service.url} the service's endpoint?"
+        message = f"{service.name}: reply is {_instead(body, exc)}: is {service.url} the service's endpoint?"
         raise BadReply(message, service=service.name, body=beginning(body)) from exc
     except ValueError as exc:
         message = f"{service.name}: reply is off the contract: {exc}"
         raise BadReply(message, service=service.name, body=beginning(body)) from exc
+
+
+def _instead(body: bytes, why: strict_json.NotJsonError) -> str:
+    """What a body is that is not JSON, with as much of it as tells a cut reply from a stranger's."""
+    if not body.strip():
+        return "empty"
+    what = "HTML" if body.lstrip()[:1] == b"<" else f"not JSON ({why})"
+    return f"{what}, it begins with {line(beginning(body), _BODY_SHOWN)!r}"
 
 
 def _refuse_error(service: Service, data: dict[str, Any]) -> None:

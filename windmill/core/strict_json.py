@@ -6,6 +6,7 @@ another reader may take the first key.
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 from typing import Any
@@ -28,7 +29,8 @@ def loads(body: bytes) -> Any:
     try:
         value = _DECODER.decode(body.decode())
     except (UnicodeDecodeError, json.JSONDecodeError) as exc:
-        raise NotJsonError(line(exc, 200)) from exc
+        marked = body.startswith(codecs.BOM_UTF8)  # RFC 8259 forbids it, and no two readers agree on it
+        raise NotJsonError("a byte order mark comes first" if marked else line(exc, 200)) from exc
     except RecursionError as exc:
         raise ValueError("nested too deeply") from exc
     if body.count(b"[") + body.count(b"{") > DEEPEST and _is_deeper(value, DEEPEST):

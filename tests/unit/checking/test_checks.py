@@ -368,5 +368,11 @@ def test_an_answer_that_does_not_come_is_waited_for_no_longer_than_asked():
         call(port, timeout=0.2)
 
 
+def test_an_answer_that_does_not_end_in_time_is_no_whole_one():
+    head = OK + b"Content-Length: 9\r\n\r\n"
+    with talking(lambda: [head, b"x"], pause=1) as port, pytest.raises(Failed, match="no whole one within"):
+        call(port, timeout=0.2)
+
+
 def test_skipped_is_not_failed():
     assert not issubclass(Skipped, Failed)
