@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from windmill import catalog
-from windmill.catalog import BOX_WORKERS, MERGER, SCORER, VOTER, Catalog
+from windmill.catalog import BOX_WORKERS, MERGER, SCORER, STAGES, VOTER, Catalog
 from windmill.core import routing
 from windmill.model import QueueState
 
@@ -85,6 +85,11 @@ class Step:
     worker: str | None = None
     what: str = ""
     waits: str = ""
+
+
+def waits_for(history: History, services: Catalog) -> Sequence[str]:
+    """Whose queues `steps` may speak of: also of stages that another box's catalog lists."""
+    return sorted({*services.services, *STAGES, *(one.service for one in history.asked)})
 
 
 def steps(history: History, services: Catalog, queues: Mapping[str, QueueState]) -> Sequence[Step]:

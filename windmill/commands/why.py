@@ -17,7 +17,7 @@ from windmill.catalog import Catalog
 from windmill.commands import one_image
 from windmill.errors import BrokerError, ConfigError
 from windmill.explaining import Account, Case
-from windmill.history import History, Step, steps
+from windmill.history import History, Step, steps, waits_for
 from windmill.model import QueueState
 from windmill.plain import document
 from windmill.progress import plain
@@ -118,9 +118,8 @@ def _tell(case: Case, catalog: Catalog, settings: Settings, args: argparse.Names
 
 
 def _queues(settings: Settings, catalog: Catalog, history: History) -> Mapping[str, QueueState]:
-    names = {*catalog.services, *(one.service for one in history.asked)}
     try:
-        return wiring.queue_states(settings, sorted(names))
+        return wiring.queue_states(settings, waits_for(history, catalog))
     except BrokerError as error:
         log.warning("%s", error)
         return {}
