@@ -129,6 +129,16 @@ def test_a_file_of_another_size_than_at_ingest_is_looked_at(saved, tmp_path):
         FILES.upright(image)
 
 
+def test_a_file_that_was_replaced_since_ingest_is_sent_and_named_in_the_log(saved, tmp_path, caplog):
+    image = saved(half_and_half())
+    data = FILES.upright(replace(image, as_is=(tmp_path / "photo.jpg").stat().st_size))
+    assert FILES.upright(image) == data  # nobody knows what it was: put into the table by hand, or turned
+    assert not caplog.messages
+    assert FILES.upright(replace(image, as_is=12345)) == data
+    (said,) = caplog.messages
+    assert said == f"{image.path} is no longer the file that was ingested: {len(data):,} bytes, not 12,345"
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
