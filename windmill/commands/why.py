@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -20,7 +21,7 @@ from windmill.explaining import Account, Case
 from windmill.history import History, Step, steps, waits_for
 from windmill.model import QueueState
 from windmill.plain import document
-from windmill.progress import plain
+from windmill.progress import NARROW, plain, stacked
 from windmill.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -147,11 +148,28 @@ def _headline(history: History) -> str:
 def _print(history: History, story: Sequence[Step]) -> None:
     console = Console()
     console.print(plain(_headline(history)), soft_wrap=True)
-    table = Table("stage", "state", "when", "worker", "what happened", "waits")
+    console.print(story_table(story, console.width))
+
+
+def story_table(story: Sequence[Step], width: int) -> Table:
+    """A row for each step; where it is narrow, when and by whom stand below what happened."""
+    columns: tuple[str, ...] = ("stage", "state", "what happened")
+    wide = width >= NARROW
+    if wide:
+        columns = ("stage", "state", "when", "worker", "what happened", "waits")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column in ("state", "when"))
     for step in story:
-        cells = (step.stage, step.state, _time(step.when), step.worker or "", step.what, step.waits)
-        table.add_row(*map(plain, cells))
-    console.print(table)
+        when, worker = _time(step.when), step.worker or ""
+        if wide:
+            cells = (step.stage, step.state, when, worker, step.what, step.waits)
+            table.add_row(*map(plain, cells))
+        else:
+            waits = f"waits: {step.waits}" if step.waits else ""
+            told = stacked(step.what, waits, f"{when} {worker}".strip())
+            table.add_row(plain(step.stage), plain(step.state), told)
+    return table
 
 
 def _time(moment: datetime | None) -> str:
