@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from windmill import catalog
-from windmill.catalog import BOX_WORKERS, MERGER, SCORER, VOTER, Catalog
+from windmill.catalog import BOX_WORKERS, MERGER, SCORER, STAGES, VOTER, Catalog
 from windmill.core import routing
 from windmill.model import QueueState
 
@@ -56,7 +56,8 @@ class Looked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """All that the database knows of one image. `replies` are (service, its types, microseconds)."""
+    """All that the database knows of one image. `replies` are (service, its types, microseconds); `texts` are
+    the services whose replies hold one."""
 
     image_id: int
     filename: str
@@ -68,6 +69,7 @@ class History:
     admitted: datetime
     asked: tuple[Asked, ...] = ()
     replies: tuple[tuple[str, tuple[str, ...], int], ...] = ()
+    texts: tuple[str, ...] = ()
     made: tuple[Made, ...] = ()
     boxes: int = 0
     people: int = 0
@@ -85,6 +87,11 @@ class Step:
     worker: str | None = None
     what: str = ""
     waits: str = ""
+
+
+def waits_for(history: History, services: Catalog) -> Sequence[str]:
+    """Whose queues `steps` may speak of: also of stages that another box's catalog lists."""
+    return sorted({*services.services, *STAGES, *(one.service for one in history.asked)})
 
 
 def steps(history: History, services: Catalog, queues: Mapping[str, QueueState]) -> Sequence[Step]:
@@ -176,8 +183,12 @@ def _boxes(history: History, services: Catalog, queues: Mapping[str, QueueState]
 
 def _scores(history: History, services: Catalog, queues: Mapping[str, QueueState]) -> Iterator[Step]:
     for name, _, _ in history.replies:
-        if SCORER in services.stage(name).triggers:
+        if SCORER not in services.stage(name).triggers:
+            continue
+        if name in history.texts:
             yield _looked(SCORER, f"{SCORER}_{name}", 1, f"caption of {name}", history, queues)
+        else:
+            yield Step(stage=SCORER, state="nothing to do", what=f"no text in the reply of {name}")
 
 
 def _looked(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -16,7 +17,10 @@ from windmill.decoding.pool import Decoders, shared
 from windmill.errors import ImageError
 from windmill.files import read_file, sized
 from windmill.model import Image, Measured
+from windmill.plain import line
 from windmill.settings import Settings
+
+log = logging.getLogger(__name__)
 
 _KEPT = 4  # decoded images that a worker keeps: the boxes of one image come one after another
 _STRIPES = 16
@@ -49,7 +53,12 @@ class ImageFiles:
     def upright(self, image: Image) -> bytes:
         """See `ports.ImageSource`: the file itself unless it lies on its side or few can read it."""
         data = self.read(image)
-        return data if len(data) == image.as_is else self.prepared(_name(image), data)
+        if len(data) == image.as_is:
+            return data
+        if image.path is not None and image.as_is:
+            sizes = f"{len(data):,} bytes, not {image.as_is:,}"
+            log.warning("%s is no longer the file that was ingested: %s", line(image.path), sizes)
+        return self.prepared(_name(image), data)
 
     def crop(self, image: Image, left: int, top: int, right: int, bottom: int) -> bytes:
         """See `ports.ImageSource`."""

@@ -36,6 +36,10 @@ class Sent:
         self.dispatches += len(window)
         self.services.update(service for dispatch in window for service in dispatch.services)
 
+    def number(self, unit: str) -> int:
+        """How many `images` or `jobs`: an image that went to three services is three jobs."""
+        return self.dispatches if unit == "images" else self.services.total()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
@@ -116,7 +120,7 @@ class Producer:
         """
         while (most := self._pace.window(self.sent.dispatches)) and (window := self._patiently(most)):
             self.sent.add(window)
-            meter.update(self.sent.dispatches)
+            meter.update(self.sent.number(unit_of(self._selection)))
             if self._stop.is_set() or (self._pace.delay and self._stop.wait(self._pace.delay)):
                 break
         return self.sent
@@ -144,6 +148,11 @@ class Producer:
         return window
 
 
+def unit_of(selection: Selection) -> str:
+    """What is counted while a selection is sent: what a person asked for."""
+    return "images" if isinstance(selection, Missing) else "jobs"
+
+
 def summary(sent: Sent, wanted: Missing, groups: Mapping[str, int]) -> str:
     """What a person wants to know at the end of a run of the producer."""
     if sent.dispatches:
@@ -158,4 +167,4 @@ def summary(sent: Sent, wanted: Missing, groups: Mapping[str, int]) -> str:
 def counts(sent: Sent, unit: str = "images") -> str:
     """`2 images: blip 2, yolov8 1`."""
     each = ", ".join(f"{name} {count:,}" for name, count in sorted(sent.services.items()))
-    return f"{sent.dispatches:,} {unit}: {each}" if each else "nothing"
+    return f"{sent.number(unit):,} {unit}: {each}" if each else "nothing"

@@ -18,6 +18,7 @@ from windmill.plain import LONGEST, line
 
 log = logging.getLogger(__name__)
 
+NARROW = 160  # columns of a terminal: with fewer, a table that tells of errors stacks cells, to leave them room
 _EVERY = 5.0  # seconds between lines
 
 
@@ -114,3 +115,8 @@ def _bar(what: str, unit: str, total: int | None) -> Iterator[_Bar]:
 def plain(value: object, most: int = LONGEST) -> Text:
     """A cell of a table: what files and services say is data, neither markup nor an order to the terminal."""
     return Text(line(value, most))
+
+
+def stacked(*values: object) -> Text:
+    """A cell with a line for each value, the empty ones left out."""
+    return Text("\n").join([plain(value) for value in values if value not in (None, "")])

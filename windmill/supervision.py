@@ -2,6 +2,9 @@
 
 Each folder of run-time state (RUN_DIR) has a supervisord of its own, reached by its socket; nothing is ever
 looked up by name or by process id, so no process that was not started here is touched.
+
+Workers inherit the environment and the current folder of the command that started their supervisord: `.env`
+and relative paths mean the same to them as to that command.
 """
 
 from __future__ import annotations
@@ -162,10 +165,10 @@ class Supervisor:
 
     def _launch(self) -> None:
         self._socket.unlink(missing_ok=True)  # nobody answered on it
-        command = [sys.executable, "-W", "ignore", "-m", "supervisor.supervisord", "-c"]
+        # -P: it starts in whatever folder the command was given in, where a file may be called like a module
+        command = [sys.executable, "-P", "-W", "ignore", "-m", "supervisor.supervisord", "-c"]
         done = subprocess.run(  # noqa: S603 -- our own supervisord
             [*command, str(self._run / "supervisord.conf")],
-            cwd=ROOT,
             capture_output=True,
             text=True,
             check=False,
@@ -234,7 +237,6 @@ def configuration(
     for name, command in commands.items():
         config[f"program:{name}"] = {
             "command": " ".join(_quoted(word) for word in command),
-            "directory": str(ROOT),
             "numprocs": str(counts[name]),
             "process_name": "%(program_name)s-%(process_num)d",
             "autostart": "false",

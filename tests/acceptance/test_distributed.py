@@ -165,7 +165,7 @@ def test_a_photo_folder_goes_through_the_whole_pipeline(box, serving, rows, mari
     for name in PHOTOS:
         shutil.copyfile(Path(skimage.__file__).parent / "data" / name, photos / name)
     shutil.copyfile(photos / "coffee.png", photos / "coffee-again.png")
-    (photos / "torn.jpg").write_bytes((photos / "rocket.jpg").read_bytes()[:20_000])
+    (photos / "torn.jpg").write_bytes((photos / "rocket.jpg").read_bytes() + b"and more")
     (photos / "notes.jpg").write_text("I am no image", "utf-8")
 
     admitted = json.loads(
@@ -174,6 +174,7 @@ def test_a_photo_folder_goes_through_the_whole_pipeline(box, serving, rows, mari
     assert admitted["added"] == len(PHOTOS) + 1
     assert len(admitted["duplicates"]) == 1
     assert ["notes.jpg" in line for line in admitted["bad"]] == [True]
+    os.truncate(photos / "torn.jpg", 20_000)
 
     sent = json.loads(box.python("producer.py", "--services", "full_catalog", "--group", "demo", "--json"))
     assert sent == {"images": 7, "services": dict.fromkeys(SERVICES, 7)}

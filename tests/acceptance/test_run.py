@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import skimage
+from PIL import Image as Pictures
 
 from tests.waiting import until
 from windmill.embedded import data_home
@@ -64,6 +65,12 @@ def left_behind(photos):
     return [p for p in psutil.process_iter(["cmdline"]) if data in " ".join(p.info["cmdline"] or [])]
 
 
+def tear_tiff(path):
+    """A photo whose header is whole: only who converts it finds that the rest is not."""
+    Pictures.open(DATA / "rocket.jpg").save(path)
+    path.write_bytes(path.read_bytes()[:20_000])
+
+
 def test_a_folder_goes_through_and_again_does_nothing_twice(photos):
     first = run(photos)
     assert "person" in first.stdout
@@ -75,12 +82,14 @@ def test_a_folder_goes_through_and_again_does_nothing_twice(photos):
     assert left_behind(photos) == []
 
     (photos / "torn.jpg").write_bytes((DATA / "rocket.jpg").read_bytes()[:20_000])
+    tear_tiff(photos / "torn.tif")
     (photos / "text.jpg").write_text("no image", "utf-8")
     second = run(photos, "--json", status=1)
     found = {one["filename"]: one for one in json.loads(second.stdout)}
-    assert set(found) == {"astronaut.png", "chelsea.png", "coffee.png", "torn.jpg"}
+    assert set(found) == {"astronaut.png", "chelsea.png", "coffee.png", "torn.tif"}
     assert found["astronaut.png"]["votes"][0] == ["🧑", "person", 3]
-    assert "damaged" in found["torn.jpg"]["errors"][0]
+    assert "damaged" in found["torn.tif"]["errors"][0]
+    assert "torn.jpg: damaged" in second.stderr
     assert "text.jpg: not an image" in second.stderr
 
     third = run(photos, status=1)

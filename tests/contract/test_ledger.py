@@ -19,6 +19,7 @@ from tests.contract.test_store import (
     dispatched,
     done,
     merged,
+    result,
 )
 from tests.detectors import AVERAGE
 from windmill.catalog import facts
@@ -478,3 +479,17 @@ def test_the_history_of_an_image_is_found_by_any_of_its_names(database, images, 
     assert (history.boxes, history.people) == (1, 0)
     assert [(row.service, row.done) for row in history.looked] == [("colors", 1)]
     assert history.made[0].seen.keys() == {"yolov8"}
+
+
+def test_the_history_knows_which_replies_hold_a_text(database, images, store):
+    one, _, _ = images
+    for service, predictions in (
+        ("blip", '[{"text": ""}, {"text": "a cat"}]'),
+        ("ollama", '[{"text": ""}, {"text": null}, {"emoji": "🐈"}]'),
+        ("ocr", "[]"),
+    ):
+        store.save([result(one, service, data=f'{{"status": "success", "predictions": {predictions}}}')])
+    with closing(PostgresHistories(database, "why")) as histories:
+        history = histories.of(one)
+    assert [service for service, _, _ in history.replies] == ["blip", "ocr", "ollama"]
+    assert history.texts == ("blip",)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from windmill.catalog import Catalog, Service, facts
-from windmill.history import Asked, History, Looked, Made, steps
+from windmill.catalog import STAGES, Catalog, Service, facts
+from windmill.history import Asked, History, Looked, Made, steps, waits_for
 from windmill.model import QueueState
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -42,8 +42,8 @@ def made(stage, seen, found=2, changed=None):
     return Made(stage=stage, seen=seen, found=found, rule="r 1", made_at=NOW, worker_id="m", changed=changed)
 
 
-def story(*names, queues=QUEUES, **fields):
-    history = History(
+def past(**fields):
+    return History(
         image_id=1,
         filename="a.jpg",
         path="/a.jpg",
@@ -54,7 +54,10 @@ def story(*names, queues=QUEUES, **fields):
         admitted=NOW,
         **fields,
     )
-    return {step.stage: step for step in steps(history, services(*names), queues)}
+
+
+def story(*names, queues=QUEUES, **fields):
+    return {step.stage: step for step in steps(past(**fields), services(*names), queues)}
 
 
 @pytest.mark.parametrize(
@@ -125,7 +128,27 @@ def test_boxes_and_captions_are_counted():
         Looked(service="colors", done=2, failed=1, latest=NOW, worker_id="w", error="500"),
         Looked(service="caption_score_blip", done=1, failed=0, latest=NOW, worker_id="w", error=None),
     )
-    told = story(*NAMES, replies=(("blip", ("semantic",), 1),), boxes=3, people=1, looked=looked)
+    told = story(
+        *NAMES, replies=(("blip", ("semantic",), 1),), texts=("blip",), boxes=3, people=1, looked=looked
+    )
     assert (told["bbox_colors"].state, told["bbox_colors"].what) == ("failed", "2 of 3 boxes, 1 failed: 500")
     assert (told["bbox_face"].state, told["bbox_face"].what) == ("waits", "0 of 1 boxes")
     assert told["caption_score"].state == "done"
+
+
+def test_a_box_asks_about_the_stages_that_run_elsewhere():
+    replies = (("yolov8", ("spatial",), 1), ("blip", ("semantic",), 1))
+    facts = {"replies": replies, "texts": ("blip",), "boxes": 1, "people": 1, "asked": (asked(service="ocr"),)}
+    queues = dict.fromkeys(waits_for(past(**facts), services("blip")), QueueState())
+    told = story("blip", queues=queues, **facts)
+    assert {"ocr", *STAGES} <= told.keys()
+    for name in ("ocr", *STAGES):
+        assert told[name].waits.endswith("no worker on it; if it stays so: windmill reconcile")
+
+
+def test_a_caption_that_is_not_there_is_not_waited_for():
+    replies = (("blip", ("semantic",), 1),)
+    waiting = story("blip", replies=replies, texts=("blip",))["caption_score"]
+    assert (waiting.state, waiting.what) == ("waits", "0 of 1 caption of blip")
+    silent = story("blip", replies=replies)["caption_score"]
+    assert (silent.state, silent.waits) == ("nothing to do", "")

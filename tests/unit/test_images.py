@@ -114,10 +114,18 @@ def test_what_services_cannot_be_sent_is_seen_at_ingest(saved, name, options):
     assert not FILES.inspect(name, FILES.read(saved(half_and_half(64, 64), name, **options))).as_is
 
 
-def test_a_torn_file_has_a_size_and_is_looked_at_by_each_worker(saved):
-    whole = FILES.read(saved(half_and_half(400, 400), quality=95))
+@pytest.mark.parametrize("name", ["torn.jpg", "torn.png", "torn.gif", "torn.webp", "torn.bmp"])
+def test_a_torn_file_that_services_would_be_sent_is_refused_at_ingest(saved, name):
+    whole = FILES.read(saved(half_and_half(400, 400), name))
+    assert FILES.inspect(name, whole).as_is
+    with pytest.raises(ImageError, match=f"{name}: damaged"):
+        FILES.inspect(name, whole[: len(whole) * 2 // 3])
+
+
+def test_a_torn_file_on_its_side_has_a_size_and_is_looked_at_by_each_worker(saved):
+    whole = FILES.read(saved(half_and_half(400, 300), exif=oriented(6), quality=95))
     torn = FILES.inspect("torn", whole[:-400])
-    assert (torn.width, torn.height, torn.as_is) == (400, 400, False)
+    assert (torn.width, torn.height, torn.as_is) == (300, 400, False)
 
 
 def test_a_file_of_another_size_than_at_ingest_is_looked_at(saved, tmp_path):
@@ -127,6 +135,16 @@ def test_a_file_of_another_size_than_at_ingest_is_looked_at(saved, tmp_path):
     path.write_bytes(path.read_bytes()[:-400])
     with pytest.raises(ImageError, match="damaged"):
         FILES.upright(image)
+
+
+def test_a_file_that_was_replaced_since_ingest_is_sent_and_named_in_the_log(saved, tmp_path, caplog):
+    image = saved(half_and_half())
+    data = FILES.upright(replace(image, as_is=(tmp_path / "photo.jpg").stat().st_size))
+    assert FILES.upright(image) == data  # nobody knows what it was: put into the table by hand, or turned
+    assert not caplog.messages
+    assert FILES.upright(replace(image, as_is=12345)) == data
+    (said,) = caplog.messages
+    assert said == f"{image.path} is no longer the file that was ingested: {len(data):,} bytes, not 12,345"
 
 
 @pytest.mark.parametrize(

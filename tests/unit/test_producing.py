@@ -1,13 +1,14 @@
 """The producer: windows, order, pace, and what it says."""
 
 import threading
+from datetime import UTC, datetime
 
 import pytest
 
 from windmill import producing
 from windmill.errors import BrokerError, StoreUnavailable
-from windmill.model import Dispatch, Image, Job, Missing, QueueState
-from windmill.producing import Pace, Producer, Sent, counts, summary
+from windmill.model import Dispatch, Image, Job, LostDispatches, Missing, QueueState
+from windmill.producing import Pace, Producer, Sent, counts, summary, unit_of
 
 WANTED = Missing(services=("yolov8", "blip"))
 
@@ -64,10 +65,10 @@ def _impatient(monkeypatch):
     monkeypatch.setattr(producing, "_LOOK", 0.0)
 
 
-def run(*dispatches, stop=None, errors=(), depths=(0,), max_queue_depth=100_000, **pace):
+def run(*dispatches, selection=WANTED, stop=None, errors=(), depths=(0,), max_queue_depth=100_000, **pace):
     events, meter = [], Meter()
     producer = Producer(
-        WANTED,
+        selection,
         Ledger(events, *dispatches),
         Broker(events, errors, depths),
         Pace(max_queue_depth=max_queue_depth, **pace),
@@ -91,6 +92,19 @@ def test_many_images_go_in_windows():
     assert [len(ids) for ids in published(events)] == [500, 500, 250]
     assert meter.done == [500, 1000, 1250]
     assert sent.dispatches == 1250
+
+
+@pytest.mark.parametrize(
+    ("selection", "unit", "number"),
+    [
+        (WANTED, "images", 2),
+        (LostDispatches(services=("yolov8", "blip"), before=datetime(2026, 1, 1, tzinfo=UTC)), "jobs", 3),
+    ],
+)
+def test_a_meter_and_what_is_said_count_the_same(selection, unit, number):
+    sent, _, meter = run(dispatch(1, "yolov8", "blip"), dispatch(2, "blip"), selection=selection)
+    assert (unit_of(selection), meter.done) == (unit, [number])
+    assert counts(sent, unit) == f"{number} {unit}: blip 2, yolov8 1"
 
 
 def test_no_more_than_the_limit_is_sent():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import until
 from windmill import catalog
 from windmill.errors import ConfigError
 from windmill.settings import Settings
@@ -54,3 +55,17 @@ def test_an_unknown_worker_is_named_with_those_there_are(loaded, tmp_path):
 def test_a_folder_too_deep_for_a_socket_gets_one_elsewhere(loaded, tmp_path):
     deep = tmp_path / ("deep" * 30)
     assert not Supervisor(Settings(run_dir=deep), loaded).running()
+
+
+def test_workers_read_the_dotenv_of_the_folder_that_they_were_started_in(loaded, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DB_PORT", raising=False)
+    (tmp_path / ".env").write_text("DB_PORT=of this folder\n", "utf-8")
+    (tmp_path / "supervisor.py").write_text("raise SystemExit('not the library')", "utf-8")
+    supervisor = Supervisor(Settings(run_dir=Path("run"), log_dir=Path("logs")), loaded)
+    supervisor.start(["bbox_merger"], 1)
+    try:
+        (worker,) = supervisor.processes()
+        until(lambda: worker.log.is_file() and "DB_PORT='of this folder'" in worker.log.read_text(), 60)
+    finally:
+        supervisor.shut_down()

@@ -5,21 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from windmill import wiring
 from windmill.commands.produce import count_of, interruptible
-from windmill.dead import Dead, Matching
+from windmill.dead import Dead, DeadGroup, Matching
 from windmill.errors import ConfigError
 from windmill.plain import block
 from windmill.ports import Graveyard
 from windmill.producing import Valve
-from windmill.progress import meter, plain
+from windmill.progress import NARROW, meter, plain, stacked
 from windmill.settings import Settings
 
 _WINDOW = 100
@@ -74,14 +75,31 @@ def _list(graveyard: Graveyard, matching: Matching, args: argparse.Namespace, _:
     if not groups:
         sys.stdout.write("no job was given up\n")
         return 0
-    table = Table("service", "error", "jobs", "latest", "sample", "image", "what it met")
+    console = Console()
+    console.print(groups_table(groups, console.width))
+    return 0
+
+
+def groups_table(groups: Sequence[DeadGroup], width: int) -> Table:
+    """A row for each service and class of error; where it is narrow, with less side by side."""
+    columns: tuple[str, ...] = ("service", "error", "jobs", "latest", "sample", "image", "what it met")
+    wide = width >= NARROW
+    if not wide:
+        columns = ("service, error, latest", "jobs", "sample: image, what it met")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column in ("jobs", "latest", "sample"))
     for one in groups:
         latest = one.last.astimezone().strftime("%Y-%m-%d %H:%M")
-        cells = (one.service, one.error_class, f"{one.count:,}", latest, one.sample_id, one.sample_image,
-                 one.sample_error)  # fmt: skip
-        table.add_row(*map(plain, cells))
-    Console().print(table)
-    return 0
+        jobs = f"{one.count:,}"
+        if wide:
+            cells = (one.service, one.error_class, jobs, latest, one.sample_id, one.sample_image,
+                     one.sample_error)  # fmt: skip
+            table.add_row(*map(plain, cells))
+        else:
+            sample = stacked(f"{one.sample_id}: {one.sample_image}", one.sample_error)
+            table.add_row(stacked(one.service, one.error_class, latest), plain(jobs), sample)
+    return table
 
 
 def _show(graveyard: Graveyard, matching: Matching, args: argparse.Namespace, _: Settings) -> int:

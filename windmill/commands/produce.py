@@ -20,7 +20,7 @@ from windmill.errors import BrokerError, ConfigError, StoreError
 from windmill.model import Missing, Selection
 from windmill.plain import line
 from windmill.ports import Ledger
-from windmill.producing import Pace, Producer, Sent, counts, summary
+from windmill.producing import Pace, Producer, Sent, counts, summary, unit_of
 from windmill.progress import meter, plain
 from windmill.settings import Settings
 
@@ -116,14 +116,15 @@ def interruptible() -> Iterator[threading.Event]:
 def send(
     selection: Selection, ledger: Ledger, settings: Settings, pace: Pace, stop: threading.Event, total: int
 ) -> Sent:
-    """Sends a selection with a meter for `total` dispatches; should that fail, says how far it came."""
-    with wiring.publisher(settings) as broker, meter("sending", "jobs", total) as progress:
+    """Sends a selection with a meter for `total` of what is counted; should that fail, says how far it came."""
+    counted = unit_of(selection)
+    with wiring.publisher(settings) as broker, meter("sending", counted, total) as progress:
         producer = Producer(selection, ledger, broker, pace, stop)
         try:
             return producer.run(progress)
         except (BrokerError, StoreError, KeyboardInterrupt):
             if producer.sent.dispatches:
-                sys.stderr.write(f"cut short after {counts(producer.sent)}\n")
+                sys.stderr.write(f"cut short after {counts(producer.sent, counted)}\n")
             raise
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -17,10 +18,10 @@ from windmill.catalog import Catalog
 from windmill.commands import one_image
 from windmill.errors import BrokerError, ConfigError
 from windmill.explaining import Account, Case
-from windmill.history import History, Step, steps
+from windmill.history import History, Step, steps, waits_for
 from windmill.model import QueueState
 from windmill.plain import document
-from windmill.progress import plain
+from windmill.progress import NARROW, plain, stacked
 from windmill.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -118,9 +119,8 @@ def _tell(case: Case, catalog: Catalog, settings: Settings, args: argparse.Names
 
 
 def _queues(settings: Settings, catalog: Catalog, history: History) -> Mapping[str, QueueState]:
-    names = {*catalog.services, *(one.service for one in history.asked)}
     try:
-        return wiring.queue_states(settings, sorted(names))
+        return wiring.queue_states(settings, waits_for(history, catalog))
     except BrokerError as error:
         log.warning("%s", error)
         return {}
@@ -148,11 +148,28 @@ def _headline(history: History) -> str:
 def _print(history: History, story: Sequence[Step]) -> None:
     console = Console()
     console.print(plain(_headline(history)), soft_wrap=True)
-    table = Table("stage", "state", "when", "worker", "what happened", "waits")
+    console.print(story_table(story, console.width))
+
+
+def story_table(story: Sequence[Step], width: int) -> Table:
+    """A row for each step; where it is narrow, when and by whom stand below what happened."""
+    columns: tuple[str, ...] = ("stage", "state", "what happened")
+    wide = width >= NARROW
+    if wide:
+        columns = ("stage", "state", "when", "worker", "what happened", "waits")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column in ("state", "when"))
     for step in story:
-        cells = (step.stage, step.state, _time(step.when), step.worker or "", step.what, step.waits)
-        table.add_row(*map(plain, cells))
-    console.print(table)
+        when, worker = _time(step.when), step.worker or ""
+        if wide:
+            cells = (step.stage, step.state, when, worker, step.what, step.waits)
+            table.add_row(*map(plain, cells))
+        else:
+            waits = f"waits: {step.waits}" if step.waits else ""
+            told = stacked(step.what, waits, f"{when} {worker}".strip())
+            table.add_row(plain(step.stage), plain(step.state), told)
+    return table
 
 
 def _time(moment: datetime | None) -> str:

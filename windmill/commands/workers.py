@@ -24,7 +24,8 @@ _WELL = {"RUNNING"}
 HELP = """\
 Starts and stops the workers of this box. Which there are follows from service_config.json: each service that
 it lists has a worker, and each stage (bbox_merger, consensus, bbox_colors, …). A worker that dies is started
-again; logs are in logs/, one file a process, rotated.
+again; logs are in logs/, one file a process, rotated. Workers run in the folder where the first of them was
+started, and read its .env; ./workers.sh goes to the checkout for that.
 
   ./workers.sh start                 one of each
   ./workers.sh start yolov8 3        three of yolov8 (later `start yolov8 1` for one)

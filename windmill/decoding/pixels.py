@@ -43,13 +43,16 @@ _TURNS = {
 
 
 def inspect(data: bytes, most: int) -> Measured:
-    """The size from the header if it tells: a file that is damaged behind it has one, too.
+    """The size, and whether services can be sent the file. Raises `ImageError`, as `upright` would.
 
-    Raises `ImageError`.
+    What workers turn or convert is not decoded here, but measured by its header: it may be damaged behind that.
     """
     with _opened(data, most) as picture:
         width, height = _upright_size(picture)
-        return Measured(width=width, height=height, as_is=_will_do(picture) and _is_whole(picture))
+        as_is = _will_do(picture)
+        if as_is:
+            _check(picture)
+        return Measured(width=width, height=height, as_is=as_is)
 
 
 def upright(data: bytes, most: int) -> bytes:
@@ -107,15 +110,6 @@ def _check(picture: Pictures.Image) -> None:
     """Raises where the file is damaged."""
     picture.draft("L", (1, 1))  # of a JPEG, the eighth part that shows as well whether it is whole
     picture.load()
-
-
-def _is_whole(picture: Pictures.Image) -> bool:
-    try:
-        with _translating():
-            _check(picture)
-    except ImageError:
-        return False
-    return True
 
 
 def _orientation(picture: Pictures.Image) -> int:

@@ -10,11 +10,16 @@ log = logging.getLogger(__name__)
 
 
 class JobLog:
-    """Writes what became of each job: debug when all is well, a warning when it is not."""
+    """Writes what became of each job: debug when all is well, a warning when it is not.
+
+    A job that is parked is no worse than it was: that its service is down is said by `parked`, once.
+    """
 
     def settled(self, handled: Handled) -> None:
         what, milliseconds = _subject(handled), 1000 * handled.seconds
         match handled.decision:
+            case Again(attempt=attempt) if attempt == handled.delivery.attempt:
+                log.info("%s: back to its queue, no attempt spent: %s", what, handled.error)
             case Again(delay=delay, attempt=attempt):
                 log.warning("%s: attempt %d in %.1f s: %s", what, attempt + 1, delay, handled.error)
             case Bury(reason=reason):

@@ -68,6 +68,7 @@ def _history(cursor: Any, image_id: int) -> History:
             (service, tuple(types or ()), time)
             for service, types, time in _rows(cursor, "history_replies", image_id)
         ),
+        texts=tuple(service for (service,) in _rows(cursor, "history_texts", image_id)),
         made=tuple(_made(*row) for row in _rows(cursor, "history_stages", image_id)),
         boxes=boxes,
         people=people,

@@ -271,6 +271,12 @@ ORDER BY d.service, d.dispatched_at;
 SELECT service, service_types, (extract(epoch FROM result_created) * 1000000)::bigint
 FROM results WHERE image_id = %(image_id)s AND status = 'success' ORDER BY service;
 
+-- name: history_texts
+SELECT service FROM results
+WHERE image_id = %(image_id)s AND status = 'success'
+  AND jsonb_path_exists(data, '$.predictions[*].text ? (@.type() == "string" && @ != "")')
+ORDER BY service;
+
 -- name: history_parked
 -- For each service that the image waits for, a reason why jobs of any image are parked, if some are.
 SELECT o.service, p.last_error
