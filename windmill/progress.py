@@ -18,7 +18,7 @@ from windmill.plain import LONGEST, line
 
 log = logging.getLogger(__name__)
 
-NARROW = 160  # columns of a terminal: with fewer, a table that tells of errors stacks cells, to leave them room
+NARROW = 160  # columns of a terminal: with fewer, tables that tell of errors stack cells, to leave them room
 _EVERY = 5.0  # seconds between lines
 
 

@@ -116,7 +116,7 @@ def interruptible() -> Iterator[threading.Event]:
 def send(
     selection: Selection, ledger: Ledger, settings: Settings, pace: Pace, stop: threading.Event, total: int
 ) -> Sent:
-    """Sends a selection with a meter for `total` of what is counted; should that fail, says how far it came."""
+    """Sends a selection with a meter that goes up to `total`; should that fail, says how far it came."""
     counted = unit_of(selection)
     with wiring.publisher(settings) as broker, meter("sending", counted, total) as progress:
         producer = Producer(selection, ledger, broker, pace, stop)

@@ -45,7 +45,7 @@ _TURNS = {
 def inspect(data: bytes, most: int) -> Measured:
     """The size, and whether services can be sent the file. Raises `ImageError`, as `upright` would.
 
-    What workers turn or convert is not decoded here, but measured by its header: it may be damaged behind that.
+    What workers turn or convert is measured by its header, and not decoded: it may be damaged behind that.
     """
     with _opened(data, most) as picture:
         width, height = _upright_size(picture)
