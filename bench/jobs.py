@@ -25,9 +25,7 @@ from windmill.producing import Pace, Producer
 
 Shape = tuple[int, int]  # processes, threads of each
 SHAPES: tuple[Shape, ...] = ((1, 1), (1, 2), (1, 4), (1, 8), (2, 4))
-LONGER = (
-    4  # times as many jobs for Windmill and the limits, which would be over before they are at their pace
-)
+LONGER = 4  # times as many jobs for Windmill and the limits, or they would be over before their pace is known
 SPEED, COST = "jobs/s", "µs CPU a job"
 
 
