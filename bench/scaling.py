@@ -160,9 +160,14 @@ def main() -> None:
         resting = {
             f"{broker}, {max(counts)} idle": partial(idle, place, broker, max(counts)) for broker in brokers
         }
-        if not args.idle:
-            tell(interleaved(busy, args.rounds), as_json=args.json, title="processes × threads")
-        tell(interleaved(resting, args.rounds), as_json=args.json, title="nothing to do")
+        working = {} if args.idle else interleaved(busy, args.rounds)
+        waiting = interleaved(resting, args.rounds)
+    if args.json:
+        tell({**working, **waiting}, as_json=True)
+    else:
+        if working:
+            tell(working, as_json=False, title="processes × threads")
+        tell(waiting, as_json=False, title="nothing to do")
 
 
 @contextmanager

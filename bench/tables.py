@@ -159,15 +159,18 @@ def main() -> None:
     console = Console(width=150)
     with filled(sizes(args.images), args.keep) as databases:
         parts = {f"{images:,}": partial(job, settings, images) for images, settings in databases.items()}
-        if not args.only:
-            seen = interleaved(parts, args.rounds)
-            tell(seen, as_json=True) if args.json else console.print(jobs_table(seen))
+        seen = {} if args.only else interleaved(parts, args.rounds)
         largest = databases[args.images]
         names = [name for name in QUESTIONS if args.only in name]
         questions = {name: partial(ask, QUESTIONS[name], largest) for name in names}
-        tell(interleaved(questions, args.rounds), as_json=args.json, title=f"{args.images:,} images")
-        if not args.json:
-            tell_plans(console, largest, names, whole=args.plans)
+        answered = interleaved(questions, args.rounds)
+        if args.json:
+            tell({**seen, **answered}, as_json=True)
+            return
+        if seen:
+            console.print(jobs_table(seen))
+        tell(answered, as_json=False, title=f"{args.images:,} images")
+        tell_plans(console, largest, names, whole=args.plans)
 
 
 if __name__ == "__main__":

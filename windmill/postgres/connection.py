@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT = 10  # seconds
 _SILENCE = 25  # seconds without a sign of life from the other machine
+_LOOKS = 5  # at a transaction, in the time that it may take
 
 # What passes by itself: the server restarts, is full for now, or chose us as a deadlock's victim.
 _PASSING = (
@@ -159,17 +161,45 @@ def cut(connection: PgConnection) -> None:
         log.debug("the connection has ended by itself: %s", exc)
 
 
-@contextmanager
-def cut_after(seconds: float, connection: PgConnection) -> Iterator[None]:
-    """Ends the connection if the block takes longer. A server behind a dead firewall or proxy never answers,
-    and TCP alone does not notice."""
-    timer = threading.Timer(seconds, cut, (connection,))
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+class Watch:
+    """Ends a connection whose transaction takes more than `patience` seconds (and up to a fifth of it).
+
+    A server behind a dead firewall or proxy never answers, and TCP alone does not notice. One thread looks
+    after one transaction after another, until there was none for so long: one for each would cost what a
+    transaction costs.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._lock = threading.Lock()
+        self._connection: PgConnection | None = None  # in a transaction
+        self._since = 0.0  # in the one, or out of any, by the monotonic clock
+        self._looking = False
+
+    @contextmanager
+    def over(self, connection: PgConnection) -> Iterator[None]:
+        """For one transaction at a time."""
+        self._note(connection)
+        try:
+            yield
+        finally:
+            self._note(None)
+
+    def _note(self, connection: PgConnection | None) -> None:
+        with self._lock:
+            self._connection, self._since = connection, time.monotonic()
+            if connection is not None and not self._looking:
+                self._looking = True
+                threading.Thread(target=self._look, name="watch", daemon=True).start()
+
+    def _look(self) -> None:
+        while self._looking:
+            time.sleep(self._patience / _LOOKS)
+            with self._lock:
+                if time.monotonic() - self._since > self._patience:
+                    self._looking = False
+                    if self._connection is not None:
+                        cut(self._connection)
 
 
 class Session:
@@ -184,7 +214,7 @@ class Session:
     ) -> None:
         self._settings = settings
         self._name = name
-        self._patience = patience
+        self._watch = None if patience is None else Watch(patience)
         self._hasty = hasty
         self._connection: PgConnection | None = None
 
@@ -213,7 +243,7 @@ class Session:
                 raise
 
     def _guarded(self, connection: PgConnection) -> AbstractContextManager[None]:
-        return nullcontext() if self._patience is None else cut_after(self._patience, connection)
+        return nullcontext() if self._watch is None else self._watch.over(connection)
 
     def close(self) -> None:
         """Closes the connection; the next transaction opens another."""
