@@ -12,7 +12,7 @@ from pathlib import Path
 from windmill.model import Handled
 
 _FAST = 500.0  # jobs per second; below it the threads wait for the service, and not for each other
-_STAY = 1.0  # seconds on one core, which may have become a bad one
+_STAY = 3.0  # seconds on one core, which may have become a bad one
 _LOOK = 0.1  # seconds on any, in which the kernel finds a better one
 _PROCESSOR = 36  # of the fields of proc(5)'s `stat` that follow the name: the core that a thread runs on
 

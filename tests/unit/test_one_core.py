@@ -69,7 +69,7 @@ def test_threads_of_a_fast_worker_share_a_core(worker):
 def test_they_look_for_a_better_one_now_and_then(worker):
     worker.settle(110, 0.11)
     assert worker.places() != [worker.anywhere] * 2 or len(worker.anywhere) == 1
-    worker.settle(1000, 1.0)
+    worker.settle(3000, 3.0)
     assert worker.places() == [worker.anywhere] * 2
 
 
@@ -80,7 +80,7 @@ def test_threads_of_a_slow_worker_run_anywhere(worker):
 
 def test_one_that_becomes_slow_lets_them_go(worker):
     worker.settle(200, 0.2)
-    worker.settle(10, 2.0)
+    worker.settle(10, 4.0)
     assert worker.places() == [worker.anywhere] * 2
 
 
