@@ -133,12 +133,14 @@ class Committer:
             if outcomes is None:
                 return
             followers = [follower for outcome in outcomes for follower in outcome.followers]
-            if self._patiently(lambda _: self._pass_on(followers, batch)) is not None:
-                self._tell(batch)
+            settled = self._patiently(lambda _: self._pass_on(followers, batch))
         except ConfigError:
             raise  # no job's fault, and no job's end: this worker cannot work
         except Exception as error:  # noqa: BLE001 -- the one place that settles must not die of a job
             self._refuse(batch, error)
+        else:
+            if settled is not None:
+                self._tell(batch)
 
     def _patiently(self, act: Callable[[bool], Result]) -> Result | None:
         """What `act` gives once the store and the broker are there; None when the worker is out of time.

@@ -13,6 +13,7 @@ from windmill.core.reach import Reach
 from windmill.model import Delivery
 
 _AHEAD = 0.02  # seconds of work that lie ready
+_MORE = 3  # for each thread, at most: what lies ready goes to no other worker, should the service become slow
 
 
 class Hands:
@@ -28,7 +29,7 @@ class Hands:
         self._size = size
         self._work = work
         self._ready: SimpleQueue[Delivery | None] = SimpleQueue()
-        self._reach = Reach(size, ahead=_AHEAD)
+        self._reach = Reach(size, ahead=_AHEAD, more=_MORE * size)
         self._room = threading.Event()
         self._pool = ThreadPoolExecutor(max(1, size), thread_name_prefix="handler")
         self._threads = [self._pool.submit(self._run) for _ in range(size)]

@@ -25,12 +25,13 @@ class OneCore:
     each call (the convoy effect: D. Beazley, "Understanding the Python GIL", PyCon 2010). On one core, the
     other has not had its turn by then.
 
-    The main thread, which does little, stays where it was allowed to be, and shows others where that is.
+    The main thread, which does little, stays wherever it is allowed to be, and shows where that is by now.
+    What is started meanwhile begins on that core; threads leave it at the next look, of which there is one
+    with the next job.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._allowed = os.sched_getaffinity(os.getpid())
         self._together = False
         self._settled = 0
         self._since = clock()
@@ -44,9 +45,10 @@ class OneCore:
         if now >= self._until:
             fast = self._settled > _FAST * (now - self._since)
             self._together = fast and not self._together
-            _keep_to({_core()} if self._together else self._allowed)
             self._settled, self._since = 0, now
             self._until = now + (_STAY if self._together else _LOOK)
+            with suppress(OSError):  # forbidden, or no file can be opened: then they stay where they are
+                _keep_to({_core()} if self._together else os.sched_getaffinity(os.getpid()))
 
     def parked(self, reason: str) -> None:
         """Nothing to do: who waits is no burden."""
@@ -62,8 +64,9 @@ def _core() -> int:
 
 
 def _keep_to(cores: Collection[int]) -> None:
-    """Has all threads but the main one run on `cores`, as far as this process may say so."""
+    """Has all threads but the main one run on `cores`; what was never kept to others is not told either."""
     for thread in threading.enumerate():
         if thread is not threading.main_thread() and thread.native_id is not None:
-            with suppress(OSError):  # it has ended, or a container forbids it
-                os.sched_setaffinity(thread.native_id, cores)
+            with suppress(ProcessLookupError):  # it has ended
+                if os.sched_getaffinity(thread.native_id) != cores:
+                    os.sched_setaffinity(thread.native_id, cores)

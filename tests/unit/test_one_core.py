@@ -97,3 +97,23 @@ def test_a_decoder_that_is_started_meanwhile_runs_anywhere(worker):
     worker.handler.submit(ImageFiles(Settings(), decoders).decode, "a.png", file.getvalue()).result()
     assert [os.sched_getaffinity(pid) for pid in decoders.pids] == [worker.anywhere]
     decoders.close()
+
+
+def test_where_no_file_can_be_opened_they_stay_where_they_are(worker, monkeypatch):
+    def refused():
+        raise OSError("Too many open files")
+
+    monkeypatch.setattr("windmill.one_core._core", refused)
+    worker.settle(200, 0.2)
+    assert worker.places() == [worker.anywhere] * 2
+
+
+def test_what_the_main_thread_may_use_by_now_counts(worker):
+    worker.settle(110, 0.11)
+    fewer = {min(worker.anywhere)}
+    os.sched_setaffinity(os.getpid(), fewer)
+    try:
+        worker.settle(10, 4.0)
+        assert worker.places() == [fewer] * 2
+    finally:
+        os.sched_setaffinity(os.getpid(), worker.anywhere)

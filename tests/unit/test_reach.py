@@ -36,3 +36,14 @@ def test_a_rate_that_wavers_changes_nothing():
 
 def test_what_a_person_has_set_is_kept():
     assert after(Reach(16, fixed=True), 5000) == 16
+
+
+def test_one_job_at_a_time_is_one_again():
+    reach = Reach(1)
+    for settled, now, size in ((0, 0.0, 1), (8, 0.5, 3), (0, 1.0, 1)):
+        reach.note(settled, now)
+        assert reach.size == size
+
+
+def test_it_goes_no_further_than_it_may():
+    assert after(Reach(4, more=12), 5000) == 16

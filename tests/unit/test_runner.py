@@ -612,6 +612,17 @@ def test_middleware_hears_of_every_job():
     assert ear.heard == ["Ack", "Ack"]
 
 
+def test_a_middleware_that_raises_has_nothing_done_twice():
+    class Deaf(Ear):
+        def settled(self, handled):
+            raise OSError("too many open files")
+
+    table = Table()
+    with pytest.raises(OSError, match="too many open files"):
+        walk(job(1), table=table, ear=Deaf())
+    assert [row.state for row in table.of(DispatchRow)] == [State.DONE]
+
+
 def test_a_worker_that_may_not_take_ends_and_says_why():
     class Forbidden(Queue):
         def take(self, limit, timeout):

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 AHEAD = 0.2  # seconds of a worker's work that it takes in advance where that is more than the usual number
 _WINDOW = 0.5  # seconds over which one measures
-_MORE = 100  # beyond the usual number, at most: a batch of the committer's
+MORE = 100  # beyond the usual number, at most: a batch of the committer's
 
 
 class Reach:
-    """The number of jobs to have in hand: `ahead` seconds of work, or the `usual` number where that is more.
-
-    Where it is `fixed`, it is the usual one.
+    """The number of jobs to have in hand: `ahead` seconds of work, but at least the `usual` number, and at
+    most so many `more`. Where it is `fixed`, it is the usual one.
     """
 
-    def __init__(self, usual: int, *, ahead: float = AHEAD, fixed: bool = False) -> None:
+    def __init__(self, usual: int, *, ahead: float = AHEAD, more: int = MORE, fixed: bool = False) -> None:
         self.size = usual
         self._ahead = ahead
         self._usual = usual
-        self._most = usual if fixed else usual + _MORE
+        self._most = usual if fixed else usual + more
         self._since: float | None = None
         self._settled = 0
 
@@ -36,5 +35,5 @@ class Reach:
             return
         wanted = round(self._ahead * self._settled / elapsed)
         self._since, self._settled = now, 0
-        if wanted > 2 * self.size or wanted < self.size // 4:  # so that it does not change all the time
+        if wanted > 2 * self.size or 4 * wanted < self.size:  # so that it does not change all the time
             self.size = max(self._usual, min(wanted, self._most))

@@ -12,7 +12,6 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
-from contextlib import suppress
 
 from windmill.decoding.frames import READY, Reply, Request, Said, receive, receive_reply, send
 from windmill.errors import DecoderError, ImageError, ImageTooLargeError
@@ -173,8 +172,9 @@ def _started(command: Sequence[str], connection: socket.socket) -> subprocess.Po
         process_group=0,
     )
     if sys.platform == "linux":
-        with suppress(OSError):  # where a container forbids it, nothing is bound
-            os.sched_setaffinity(process.pid, os.sched_getaffinity(os.getpid()))
+        anywhere = os.sched_getaffinity(os.getpid())
+        if os.sched_getaffinity(0) != anywhere:
+            os.sched_setaffinity(process.pid, anywhere)
     return process
 
 

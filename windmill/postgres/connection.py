@@ -189,17 +189,18 @@ class Watch:
         with self._lock:
             self._connection, self._since = connection, time.monotonic()
             if connection is not None and not self._looking:
-                self._looking = True
                 threading.Thread(target=self._look, name="watch", daemon=True).start()
+                self._looking = True
 
     def _look(self) -> None:
-        while self._looking:
+        while True:
             time.sleep(self._patience / _LOOKS)
             with self._lock:
                 if time.monotonic() - self._since > self._patience:
-                    self._looking = False
                     if self._connection is not None:
                         cut(self._connection)
+                    self._looking = False
+                    return
 
 
 class Session:
