@@ -110,5 +110,6 @@ def test_nothing_is_lost(place, event):
         for one in working:
             one.result(PATIENCE)
     with closing(place.connect("reader")) as broker:
-        state = broker.queue_states([load.service])[load.service]
-        assert (state.consumers, state.delayed) == (0, 0)
+        state = lambda: broker.queue_states([load.service])[load.service]  # noqa: E731
+        assert state().consumers == 0
+        until(lambda: state().delayed == 0, PATIENCE)  # a second copy may have failed just before the end
