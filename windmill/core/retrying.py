@@ -18,17 +18,22 @@ TRIALS = 2
 def decide(error: Exception, attempt: int, max_retries: int, *, jitter: float = 1.0) -> Decision:
     """The decision for a delivery that failed `attempt` times before and now met `error`.
 
-    What nobody foresaw (not a `WindmillError`) is tried again like a busy service: it may pass. `jitter`,
-    from 0.75 to 1, scales the delay, so that what failed together does not come back together.
+    `jitter`, from 0.75 to 1, scales the delay, so that what failed together does not come back together.
     """
-    verdict = error.verdict if isinstance(error, WindmillError) else Verdict.AGAIN
-    if verdict is Verdict.ACK:
+    judged = verdict(error)
+    if judged is Verdict.ACK:
         return Ack()
-    if verdict is Verdict.PARK:
+    if judged is Verdict.PARK:
         return Again(delay=max(float(DELAY_STEPS[0]), wish(error)), attempt=attempt)
-    if verdict is Verdict.AGAIN and attempt < max_retries:
+    if judged is Verdict.AGAIN and attempt < max_retries:
         return Again(delay=max(jitter * step(attempt), wish(error)), attempt=attempt + 1)
     return Bury(error=type(error).__name__, reason=line(error))
+
+
+def verdict(error: Exception) -> Verdict:
+    """An error's own. What nobody foresaw (not a `WindmillError`) is tried again like a busy service: it may
+    pass."""
+    return error.verdict if isinstance(error, WindmillError) else Verdict.AGAIN
 
 
 def wish(error: Exception) -> float:

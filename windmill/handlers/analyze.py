@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from windmill.catalog import Service
-from windmill.core import documents, replies, routing
-from windmill.errors import ServiceDown, ServiceFull
+from windmill.core import documents, replies, retrying, routing
+from windmill.errors import ServiceDown, Verdict
 from windmill.handlers.base import failure_status
 from windmill.model import DispatchRow, Job, Outcome, ResultRow, State, Status
 from windmill.plain import line
@@ -64,7 +64,7 @@ class Analyze:
             service=self.service.name,
             version=job.version,
             state=state,
-            attempted=not isinstance(error, ServiceDown | ServiceFull),
+            attempted=error is None or retrying.verdict(error) is not Verdict.PARK,
             found=found,
             error_class=None if error is None else type(error).__name__,
             error=None if error is None else line(error),
