@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Protocol
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 from windmill.plain import LONGEST, line
@@ -115,6 +117,14 @@ def _bar(what: str, unit: str, total: int | None) -> Iterator[_Bar]:
 def plain(value: object, most: int = LONGEST) -> Text:
     """A cell of a table: what files and services say is data, neither markup nor an order to the terminal."""
     return Text(line(value, most))
+
+
+def folding(columns: Sequence[str], unbroken: Collection[str]) -> Table:
+    """A table that tells of errors: what is too long goes on in the next line, but for `unbroken` columns."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column in unbroken)
+    return table
 
 
 def stacked(*values: object) -> Text:

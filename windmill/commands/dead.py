@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -20,7 +19,7 @@ from windmill.errors import ConfigError
 from windmill.plain import block
 from windmill.ports import Graveyard
 from windmill.producing import Valve
-from windmill.progress import NARROW, meter, plain, stacked
+from windmill.progress import NARROW, folding, meter, plain, stacked
 from windmill.settings import Settings
 
 _WINDOW = 100
@@ -86,9 +85,7 @@ def groups_table(groups: Sequence[DeadGroup], width: int) -> Table:
     wide = width >= NARROW
     if not wide:
         columns = ("service, error, latest", "jobs", "sample: image, what it met")
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in ("jobs", "latest", "sample"))
+    table = folding(columns, unbroken=("jobs", "latest", "sample"))
     for one in groups:
         latest = one.last.astimezone().strftime("%Y-%m-%d %H:%M")
         jobs = f"{one.count:,}"

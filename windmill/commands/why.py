@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -21,7 +20,7 @@ from windmill.explaining import Account, Case
 from windmill.history import History, Step, steps, waits_for
 from windmill.model import QueueState
 from windmill.plain import document
-from windmill.progress import NARROW, plain, stacked
+from windmill.progress import NARROW, folding, plain, stacked
 from windmill.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -157,9 +156,7 @@ def story_table(story: Sequence[Step], width: int) -> Table:
     wide = width >= NARROW
     if wide:
         columns = ("stage", "state", "when", "worker", "what happened", "waits")
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in ("state", "when"))
+    table = folding(columns, unbroken=("state", "when"))
     for step in story:
         when, worker = _time(step.when), step.worker or ""
         if wide:
