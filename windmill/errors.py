@@ -154,3 +154,11 @@ class StaleBox(StoreError):
     """The box a job is about was replaced meanwhile; its successor has a job of its own."""
 
     verdict = Verdict.ACK
+
+
+class IndexDamaged(StoreError):
+    """Files of an index are not what was written: cut short, or of different merges."""
+
+
+class OtherEmbedder(StoreError):
+    """Vectors, or a query, of another model or dimension than the index has: nothing could be compared."""

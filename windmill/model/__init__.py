@@ -29,6 +29,7 @@ from windmill.model.merging import (
     SourcedDetection,
 )
 from windmill.model.monitoring import Health, Heartbeat, Sighting
+from windmill.model.numbering import Numbering, content_number
 from windmill.model.replies import Detection, Mention, ServiceReply, StoredReply
 from windmill.model.rows import (
     ConsensusRow,
@@ -106,6 +107,7 @@ __all__ = [
     "MergedBoxesRow",
     "Missing",
     "NewImage",
+    "Numbering",
     "Outcome",
     "PostprocessingRow",
     "QueueState",
@@ -130,4 +132,5 @@ __all__ = [
     "Voter",
     "Voters",
     "Which",
+    "content_number",
 ]

@@ -118,10 +118,12 @@ class Model:
     """A loaded model: what it is, and what it can be asked, by path.
 
     `check` is a cheap proof that it works, for a model that others run: /health asks it; it raises.
+    `dimension`: how many numbers its embeddings have, if it makes any.
     """
 
     info: Info
     tasks: Mapping[str, Task[Any, Any, Any]]
+    dimension: int = 0
     check: Callable[[], None] | None = None
 
 

@@ -27,6 +27,7 @@ def load(weights: Weights) -> Model:
     return Model(
         info=clip_model.info(weights),
         tasks={ANALYZE: Labels(clip), EMBED_IMAGE: EmbedImage(clip), EMBED_TEXT: EmbedText(clip)},
+        dimension=clip.dimension,
     )
 
 

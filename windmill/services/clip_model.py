@@ -64,6 +64,7 @@ class Clip:
         padding = "max_length" if config.model_type.startswith("siglip") else "longest"
         self._processing = {"text": {"padding": padding}}
         self.scale = float(inner.logit_scale.detach().exp())
+        self.dimension = len(self.texts([""])[0])
 
     def pixels(self, photo: Photo) -> Any:
         """A tensor of 1 × 3 × side × side, as the model was trained to see it."""

@@ -30,6 +30,7 @@ from windmill.services.face import Reduced, YuNet, prediction
 from windmill.services.weights import Weights
 
 _SIZE = 112  # pixels a side of an aligned face
+_DIMENSION = 128
 
 # Where the eyes, the nose and the corners of the mouth (as YuNet orders them) lie on an aligned face.
 _PLACES = np.array(
@@ -43,7 +44,8 @@ def load(face: Weights, sface: Weights) -> Model:
     """Photos are looked at with up to 640 pixels a side."""
     networks = _Networks(face, sface)
     info = Info.of(sface, "ONNX Runtime", "YuNet 2023mar + SFace 2021dec int8bq")
-    return Model(info=info, tasks={ANALYZE: AllFaces(networks), EMBED_IMAGE: LargestFace(networks)})
+    tasks = {ANALYZE: AllFaces(networks), EMBED_IMAGE: LargestFace(networks)}
+    return Model(info=info, tasks=tasks, dimension=_DIMENSION)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ def load(text: Weights, classifier: Weights, detector: Weights) -> Model:
             EMBED_IMAGE: EmbedPhoto(seen, space),
             EMBED_TEXT: EmbedText(minilm),
         },
+        dimension=minilm.DIMENSION,
     )
 
 

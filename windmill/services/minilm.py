@@ -26,6 +26,8 @@ _CONFIG, _TENSORS, _TOKENIZER = ("config.json", "model.safetensors", "tokenizer.
 class MiniLM:
     """The encoder, without PyTorch: its weights become an ONNX graph the first time."""
 
+    DIMENSION = 384
+
     def __init__(self, source: Weights) -> None:
         folder = source.path().parent
         self._tokenizer = Tokenizer.from_file(str(folder / _TOKENIZER))

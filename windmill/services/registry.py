@@ -61,6 +61,11 @@ def known(name: str) -> str:
     return name
 
 
+def embedders() -> Sequence[str]:
+    """Services that make vectors of photos."""
+    return [name for name, entry in SERVICES.items() if EMBED_IMAGE in entry.asks]
+
+
 def ready() -> Sequence[str]:
     """Services that need nothing from the user: their weights come out of packages, or are here."""
     return [

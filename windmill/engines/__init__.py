@@ -1,0 +1,1 @@
+"""Ways to embed a collection: on this box, through the queues, or on a cluster of Ray or Spark."""

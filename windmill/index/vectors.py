@@ -1,0 +1,61 @@
+"""Embeddings of images with their ids: what stores take and give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from windmill.errors import OtherEmbedder
+
+Floats = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedder:
+    """What made the vectors of an index; those of another are nowhere near them.
+
+    `service` is the reference service that can be asked (`clip`, `label_embedding`, …), `name` and `version`
+    are its `model_info`. All vectors have `dimension` numbers and length 1: their product is their cosine.
+    """
+
+    service: str
+    name: str
+    version: str
+    dimension: int
+
+    def __str__(self) -> str:
+        return f"{self.service} ({self.name} {self.version}, {self.dimension} dimensions)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Vectors:
+    """Images with their embeddings, in the order of `ids` (n, distinct): `embeddings` is n × dimension."""
+
+    ids: Ids
+    paths: Sequence[str]
+    embeddings: Floats
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """An image that was found; `score` is the cosine between its vector and the query's, −1 to 1."""
+
+    image_id: int
+    path: str
+    score: float
+
+
+def checked(embeddings: Floats, embedder: Embedder) -> Floats:
+    """The same (n × dimension), if it may be an embedder's. Raises `OtherEmbedder`."""
+    if embeddings.ndim != 2 or embeddings.shape[1] != embedder.dimension:
+        raise OtherEmbedder(f"vectors of {embeddings.shape[-1]} numbers; the index has those of {embedder}")
+    if not np.isfinite(embeddings).all():
+        raise OtherEmbedder("a vector with numbers that are none (NaN or infinite)")
+    return embeddings
