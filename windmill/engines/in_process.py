@@ -35,7 +35,7 @@ class InProcess:
         return self._images.batch
 
     def prepared(self, name: str, data: bytes) -> Any:
-        """What the model looks at instead of an image file; by several threads at once. Raises `ImageError`."""
+        """What the model looks at instead of an image file. Raises `ImageError`. Thread-safe."""
         return self._images.preprocess(door.photo(name, data))
 
     def vectors(self, inputs: Sequence[Any]) -> list[Floats]:

@@ -44,8 +44,11 @@ def load(face: Weights, sface: Weights) -> Model:
     """Photos are looked at with up to 640 pixels a side."""
     networks = _Networks(face, sface)
     info = Info.of(sface, "ONNX Runtime", "YuNet 2023mar + SFace 2021dec int8bq")
-    tasks = {ANALYZE: AllFaces(networks), EMBED_IMAGE: LargestFace(networks)}
-    return Model(info=info, tasks=tasks, dimension=_DIMENSION)
+    return Model(
+        info=info,
+        tasks={ANALYZE: AllFaces(networks), EMBED_IMAGE: LargestFace(networks)},
+        dimension=_DIMENSION,
+    )
 
 
 @dataclass(frozen=True, slots=True)
