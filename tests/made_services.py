@@ -17,7 +17,8 @@ from windmill.services.weights import Weights
 from windmill.settings import Settings
 
 MIDDLE = (32, 32, 32, 16, 0, 0.9)  # of a network of 64 × 64: center, size, class, score
-TORCH = ("blip", "clip", "caption_score")  # PyTorch takes seconds, which one file of tests shall take
+# PyTorch takes seconds, which one file of tests shall take.
+TORCH = ("blip", "clip", "caption_score", "resnet50")
 
 
 def app(name, folder, stack):
@@ -67,6 +68,7 @@ def _of_hub(kind):
 _MADE = {
     "blip": _of_hub("blip"),
     "clip": _of_hub("clip_of_sentence_transformers"),
+    "resnet50": _of_hub("resnet"),
     "yolov8": _onnx(made.columns(MIDDLE, classes=80)),
     "yolo_365": _onnx(made.columns(MIDDLE, classes=365)),
     "yolo_oi7": _onnx(made.columns(MIDDLE, classes=601)),

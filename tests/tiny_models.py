@@ -15,6 +15,8 @@ from transformers import (
     CLIPConfig,
     CLIPModel,
     CLIPTokenizer,
+    ResNetConfig,
+    ResNetForImageClassification,
     SiglipConfig,
     SiglipModel,
 )
@@ -85,6 +87,20 @@ def blip(folder):
     BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
     _write(folder / "preprocessor_config.json", {
         "image_processor_type": "BlipImageProcessor", "processor_class": "BlipProcessor", "size": _SIDE,
+    })  # fmt: skip
+    return folder
+
+
+def resnet(folder):
+    """A ResNet as Microsoft's lie on the hub: with the classes, which nobody asks for here."""
+    folder.mkdir(parents=True)
+    torch.manual_seed(0)
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[16, 32], depths=[1, 1], num_labels=3)
+    ResNetForImageClassification(config).save_pretrained(folder)
+    _write(folder / "preprocessor_config.json", {
+        "crop_pct": 0.875, "do_normalize": True, "do_resize": True,
+        "feature_extractor_type": "ConvNextFeatureExtractor", "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225], "resample": 3, "size": 224,
     })  # fmt: skip
     return folder
 

@@ -147,6 +147,7 @@ BUILT_IN: Mapping[str, Service] = {
     "ssdlite": _spatial(7793),
     "centernet": _spatial(7794),
     "label_embedding": _other(7797),
+    "resnet50": _other(7798),
     "ocr": _other(7775, service_types=("specialized",)),
     "nsfw2": _other(7774, service_types=("specialized",)),
     "nudenet": _other(7789, service_types=("specialized",), bbox_format="xyxy"),

@@ -231,6 +231,7 @@ PROMISES: Mapping[str, Promise] = {
             Field("labels", "a list of label and confidence", _every((_LABEL, _CONFIDENCE))),
         )
     ),
+    "resnet50": Promise(reply=(_EMBEDDING,)),
     "face_embedding": Promise(
         each=(
             Field("label", "face", lambda value: value == "face"),

@@ -43,6 +43,7 @@ SERVICES: Mapping[str, Entry] = {
     "label_embedding": Entry("label_embedding", ("minilm", "xception", "ssdlite"), _EMBEDS),
     "blip": Entry("blip", ("blip",)),
     "ollama": Entry("ollama", elsewhere=True),
+    "resnet50": Entry("resnet50", ("resnet50",), {ANALYZE: Photo, EMBED_IMAGE: Photo}),
     "clip": Entry("clip", ("clip",), _EMBEDS),
     "caption_score": Entry("caption_score", ("clip",), {SCORE: Captioned}),
     "yolov8": Entry("yolo", ("yolov8",)),

@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from tests import made_services, promises
 from windmill import catalog
 from windmill.core import replies
 from windmill.errors import ConfigError
-from windmill.services import blip, caption_score, clip, clip_model, pytorch
+from windmill.services import blip, caption_score, clip, clip_model, pytorch, resnet50
 from windmill.services.base import ANALYZE, EMBED_IMAGE, EMBED_TEXT, SCORE, Captioned, Photo
 from windmill.services.weights import Weights
 
@@ -51,6 +52,16 @@ def captioner(tiny, tmp_path_factory):
     return blip.load(own("blip", tiny.blip(tmp_path_factory.mktemp("blip") / "tiny"))).tasks[ANALYZE]
 
 
+@pytest.fixture(scope="module")
+def resnet_weights(tiny, tmp_path_factory):
+    return own("resnet50", tiny.resnet(tmp_path_factory.mktemp("resnet") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def resnet(resnet_weights):
+    return resnet50.load(resnet_weights)
+
+
 def embedding(model, path, asked):
     reply = model.tasks[path].alone(asked)
     assert reply["dimension"] == len(reply["embedding"])
@@ -82,9 +93,10 @@ def test_a_text_longer_than_the_model_reads_is_cut(model):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 20_000), (20_000, 1)])
-def test_a_photo_of_any_shape_gets_an_answer(model, captioner, shape):
+def test_a_photo_of_any_shape_gets_an_answer(model, captioner, resnet, shape):
     assert embedding(model, EMBED_IMAGE, photo(*shape)).shape == (8,)
     assert captioner.alone(photo(*shape))["predictions"]
+    assert embedding(resnet, EMBED_IMAGE, photo(*shape)).shape == (resnet.dimension,)
 
 
 def test_whole_images_get_the_labels_whose_text_is_nearest(model):
@@ -124,10 +136,46 @@ def test_captions_are_the_same_each_time_and_in_a_batch(captioner):
     assert parsed("blip", captioner.alone(PHOTOS[0])).text
 
 
-@pytest.mark.parametrize("load", [clip.load, blip.load])
+def test_pooled_features_are_those_of_transformers(resnet, resnet_weights):
+    """On pixels prepared by hand: the short side 256, the middle 224 × 224, ImageNet's mean and deviation."""
+    from transformers import ResNetModel
+
+    wide = photo(256, 300)
+    middle = wide.pixels[16:240, 38:262] / 255
+    planes = ((middle - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]).transpose(2, 0, 1)
+    torch = pytorch.library("torch")
+    with torch.inference_mode():
+        own = ResNetModel.from_pretrained(resnet_weights.folder).eval()
+        expected = own(torch.tensor(planes[None], dtype=torch.float32)).pooler_output.numpy().ravel()
+    found = embedding(resnet, EMBED_IMAGE, wide)
+    assert found == pytest.approx(expected / np.linalg.norm(expected), abs=1e-5)
+    assert (found.shape, np.linalg.norm(found)) == ((resnet.dimension,), pytest.approx(1, abs=1e-4))
+
+
+def test_a_batch_of_features_is_what_each_photo_has_alone_each_time(resnet):
+    task = resnet.tasks[EMBED_IMAGE]
+    given = [task.preprocess(one) for one in PHOTOS]
+    alone = [task.predict([one])[0] for one in given]
+    assert np.allclose(task.predict(given), alone, atol=1e-6)
+    assert np.array_equal(task.predict(given), task.predict(given))
+    assert len({tuple(vector) for vector in alone}) == len(PHOTOS)
+
+
+def test_the_pipeline_gets_the_features_without_a_vote(resnet):
+    reply = resnet.tasks[ANALYZE].alone(PHOTOS[0])
+    assert reply == {"predictions": [], **resnet.tasks[EMBED_IMAGE].alone(PHOTOS[0])}
+    assert parsed("resnet50", reply).detections == ()
+
+
+@pytest.mark.parametrize("load", [clip.load, blip.load, resnet50.load])
 def test_a_folder_without_a_model_is_named(tmp_path, load):
     with pytest.raises(ConfigError, match=str(tmp_path)):
         load(own("x", tmp_path))
+
+
+def test_a_clip_is_no_resnet(clip_weights):
+    with pytest.raises(ConfigError, match="clip is not a ResNet"):
+        resnet50.load(replace(clip_weights, folder=clip_weights.folder / "0_CLIPModel"))
 
 
 def test_a_captioner_is_no_clip(tiny, tmp_path):
@@ -135,7 +183,7 @@ def test_a_captioner_is_no_clip(tiny, tmp_path):
         clip.load(own("clip", tiny.blip(tmp_path / "blip")))
 
 
-@pytest.mark.parametrize("load", [clip.load, caption_score.load, blip.load])
+@pytest.mark.parametrize("load", [clip.load, caption_score.load, blip.load, resnet50.load])
 def test_without_pytorch_it_says_what_to_install(tmp_path, monkeypatch, load):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ConfigError, match=r"torch is missing: pip install 'windmill-images\[torch\]'"):

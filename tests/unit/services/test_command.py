@@ -101,7 +101,7 @@ def test_all_is_what_needs_nothing_brought(tmp_path, monkeypatch):
     monkeypatch.setenv("WINDMILL_CACHE", str(tmp_path))
     without = registry.ready()
     assert {"colors", "nanodet", "ocr", "label_embedding"} <= set(without)
-    assert not {"clip", "blip", "ollama", "yolov8", "nudenet"} & set(without)
+    assert not {"clip", "blip", "resnet50", "ollama", "yolov8", "nudenet"} & set(without)
     (tmp_path / "best.onnx").write_bytes(b"weights")
     store.add("yolov8", tmp_path / "best.onnx")
     assert set(registry.ready()) == {*without, "yolov8"}
