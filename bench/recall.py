@@ -1,6 +1,6 @@
 """How often a caption finds its photo: recall at 1, 5 and 10 of search by meaning without CLIP.
 
-    python -m bench.search [FOLDER]    a folder with photos.json (captions) and the photos
+    python -m bench.recall [FOLDER]    a folder with photos.json (captions) and the photos
 
 Each caption is a query for its own photo; all photos are ranked by cosine. A photo counts as found when fewer
 than n other ones are as near or nearer.
