@@ -54,13 +54,7 @@ def build(
     if chosen == IVF:
         _build_lists(parts, count, dimension, path, told)
     else:
-        index = faiss.IndexIDMap2(_memory_index(chosen, dimension))
-        done = 0
-        for ids, vectors in parts():
-            index.add_with_ids(vectors, ids)
-            done += len(ids)
-            told(done)
-        _write(index, path)
+        _build_in_memory(chosen, parts, dimension, path, told)
     return _tuned(Ann(path, Tuning(kind=chosen, effort=0, recall=1.0)), parts, count)
 
 
@@ -170,6 +164,18 @@ def _memory_index(chosen: str, dimension: int) -> faiss.Index:
     index = faiss.IndexHNSWFlat(dimension, _LINKS, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction = _CONSTRUCTION
     return index
+
+
+def _build_in_memory(
+    chosen: str, parts: Callable[[], Iterable[Part]], dimension: int, path: Path, told: Callable[[int], None]
+) -> None:
+    index = faiss.IndexIDMap2(_memory_index(chosen, dimension))
+    done = 0
+    for ids, vectors in parts():
+        index.add_with_ids(vectors, ids)
+        done += len(ids)
+        told(done)
+    _write(index, path)
 
 
 def _build_lists(
