@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from windmill.index.vectors import Floats, Ids
 from windmill.services import registry
@@ -30,8 +29,6 @@ _LATENT, _FALL, _CLUSTERS, _SHARED, _NOISE, _SIDE = 160, 0.6, 4000, 0.6, 0.15, 0
 _QUERIES = 1 << 40  # where their numbers begin: those of vectors never come so far
 _CAPTIONS = Path(__file__).parents[1].parent / "shared" / "data" / "coco-photos" / "photos.json"
 
-Doubles = npt.NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class Made:
@@ -40,16 +37,17 @@ class Made:
     dimension: int = DIMENSION
     even: bool = False
     seed: int = 0
-    _basis: Doubles = field(init=False, repr=False)
-    _centers: Doubles = field(init=False, repr=False)
+    _basis: Floats = field(init=False, repr=False)
+    _centers: Floats = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         chance = np.random.default_rng(self.seed)
         latent = min(_LATENT, self.dimension)
         basis = np.linalg.qr(chance.standard_normal((self.dimension, latent)))[0]
         spread = np.arange(1, latent + 1) ** (-_FALL / 2)
-        object.__setattr__(self, "_basis", basis * (spread / np.linalg.norm(spread)))
-        object.__setattr__(self, "_centers", chance.standard_normal((_CLUSTERS, latent)))
+        scaled = basis * (spread / np.linalg.norm(spread))
+        object.__setattr__(self, "_basis", scaled.astype(np.float32))
+        object.__setattr__(self, "_centers", chance.standard_normal((_CLUSTERS, latent), np.float32))
 
     def vectors(self, count: int) -> Iterator[tuple[Ids, Floats]]:
         """Numbers 1 to `count` and their vectors (n × dimension), `PART` at a time."""
@@ -63,18 +61,17 @@ class Made:
 
     def _part(self, number: int, count: int) -> Floats:
         chance = np.random.default_rng([self.seed, number])
-        noise = chance.standard_normal((count, self.dimension)) / np.sqrt(self.dimension)
+        noise = chance.standard_normal((count, self.dimension), np.float32) * self.dimension**-0.5
         found = noise if self.even else self._thing(chance, count) + _NOISE * noise
         return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
 
-    def _thing(self, chance: np.random.Generator, count: int) -> Doubles:
+    def _thing(self, chance: np.random.Generator, count: int) -> Floats:
         sizes = np.arange(10, _CLUSTERS + 10) ** -0.7
         centers = self._centers[chance.choice(_CLUSTERS, count, p=sizes / sizes.sum())]
-        own = chance.standard_normal(centers.shape)
-        latent = np.sqrt(_SHARED) * centers + np.sqrt(1 - _SHARED) * own
-        found: Doubles = latent @ self._basis.T
-        side: Doubles = self._basis[:, 0] / np.linalg.norm(self._basis[:, 0])
-        return found + _SIDE * side
+        own = chance.standard_normal(centers.shape, np.float32)
+        latent = _SHARED**0.5 * centers + (1 - _SHARED) ** 0.5 * own
+        side = self._basis[:, 0] / np.linalg.norm(self._basis[:, 0])
+        return np.asarray(latent @ self._basis.T + np.float32(_SIDE) * side, np.float32)
 
 
 def path(number: int) -> str:
@@ -91,8 +88,8 @@ def told(vectors: Floats) -> str:
     np.fill_diagonal(cosines, -1)
     near = -np.sort(-cosines, axis=1)
     return (
-        f"{len(vectors):,} of {vectors.shape[1]}: {counting:.0f} directions count (participation ratio), {most}"
-        f" have 0.9 of the variance; cosines: the nearest {near[:, 0].mean():.2f}, the tenth"
+        f"{len(vectors):,} of {vectors.shape[1]}: {counting:.0f} directions count (participation ratio),"
+        f" {most} have 0.9 of the variance; cosines: the nearest {near[:, 0].mean():.2f}, the tenth"
         f" {near[:, 9].mean():.2f}, on average {cosines[cosines > -1].mean():.2f}"
     )
 
