@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -14,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from bench.rounds import Figures, Part
+from bench.usage import family
 from windmill.engines.building import Plan
 from windmill.engines.in_process import InProcess
 from windmill.engines.local import Local
@@ -25,6 +27,7 @@ from windmill.services.base import EMBED_IMAGE, Model, Photo
 
 PHOTOS = Path(__file__).parents[1].parent / "shared" / "data" / "coco-photos"
 SPEED = "images/s"
+WINDMILL, LOOP = "Windmill", "bare loop"
 
 
 def parts(service: str, folder: Path, images: int, source: Path = PHOTOS) -> Mapping[str, Part]:
@@ -35,8 +38,8 @@ def parts(service: str, folder: Path, images: int, source: Path = PHOTOS) -> Map
     cv2.setNumThreads(onnx_session.THREADS)
     collection = copies(source, folder / "photos", images)
     return {
-        f"{service}, Windmill": partial(windmill, InProcess(service), collection, folder),
-        f"{service}, loop": partial(loop, registry.load(service), collection),
+        f"{service}: {WINDMILL}": partial(windmill, InProcess(service), collection, folder),
+        f"{service}: {LOOP}": partial(loop, registry.load(service), collection),
     }
 
 
@@ -56,9 +59,11 @@ def windmill(model: InProcess, collection: Path, folder: Path) -> Figures:
     """The engine `local`, its index and the merge of it; all anew."""
     with TemporaryDirectory(dir=folder) as scratch:
         prefix = Path(scratch) / "index"
-        engine = Local(model=model, read=lambda one: Path(one.name).read_bytes(), notes=Path(scratch) / "notes")
+        engine = Local(
+            model=model, read=lambda one: Path(one.name).read_bytes(), notes=Path(scratch) / "notes"
+        )
         plan = Plan(source=str(collection), service=model.embedder.service, batch=model.batch)
-        began = time.perf_counter(), time.process_time()
+        began = time.perf_counter(), family(os.getpid()).seconds
         store = create(prefix, model.embedder, Numbering.CONTENT)
         added = engine(plan, store, Lines("index", "images", None)).added
         merge(prefix, Lines("merge", "images", None))
@@ -69,7 +74,7 @@ def loop(model: Model, collection: Path) -> Figures:
     """What one would write in an afternoon: Pillow opens photos, the model looks at a batch of them, and the
     vectors are saved."""
     task = model.tasks[EMBED_IMAGE]
-    began = time.perf_counter(), time.process_time()
+    began = time.perf_counter(), family(os.getpid()).seconds
     paths, vectors = sorted(collection.iterdir()), []
     for start in range(0, len(paths), task.batch):
         given = [task.preprocess(_photo(path)) for path in paths[start : start + task.batch]]
@@ -87,5 +92,6 @@ def _photo(path: Path) -> Photo:
 
 
 def _figures(images: int, began: float, by_cpu: float) -> Figures:
-    seconds, cpu = time.perf_counter() - began, time.process_time() - by_cpu
+    """CPU time with that of decoders, which are processes of their own."""
+    seconds, cpu = time.perf_counter() - began, family(os.getpid()).seconds - by_cpu
     return {SPEED: images / seconds, "ms of CPU": 1e3 * cpu / images}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,12 +19,13 @@ import pyarrow.parquet as pq
 from bench.indexes import NEAREST, told, truth
 from bench.made_vectors import PART, Made, path
 from bench.rounds import Figures
-from windmill.index.files import open_index
+from windmill.index.files import FaissFiles
 from windmill.index.vectors import Floats, Ids
 
 PEER = Path(__file__).parent / "peers" / "clip_retrieval_queries.py"
 SPACES = {"all": 1.0, "among 50 %": 0.5, "among 10 %": 0.1, "among 1 %": 0.01}
 RECALL = "recall@10"
+TIMES = ("p50, ms", "p99, ms", "p50 of CPU", "p99 of CPU")
 Ask = Callable[[Floats], Sequence[int]]  # ids of the nearest, best first
 Times = tuple[float, float]  # of one query: seconds by the clock, and of CPU
 
@@ -52,8 +54,7 @@ class Asked:
             for ids, right in zip(found, self.right[space].tolist(), strict=True)
         ]
         by_clock, by_cpu = np.percentile(np.array(times), [50, 99], axis=0).T * 1e3
-        names = ("p50, ms", "p99, ms", "p50 of CPU", "p99 of CPU")
-        return {**dict(zip(names, [*by_clock, *by_cpu], strict=True)), RECALL: float(np.mean(shares))}
+        return {**dict(zip(TIMES, [*by_clock, *by_cpu], strict=True)), RECALL: float(np.mean(shares))}
 
     def timed(self, space: str, ask: Ask) -> Figures:
         """Each query alone, by one thread: of a machine that does other things too, its CPU time says more
@@ -67,32 +68,40 @@ class Asked:
         return self.figures(space, times, found)
 
 
-def ours(prefix: Path, among: Ids | None) -> Ask:
+def ours(store: FaissFiles, among: Ids | None) -> Ask:
     """A store's search, with paths."""
-    store = open_index(prefix)
     return lambda query: [hit.image_id for hit in store.search(query, NEAREST, among)]
 
 
-def bare(prefix: Path, among: Ids | None) -> Ask:
-    """FAISS alone on the merged file, with the parameters that the index was tuned to; of a filter's it has
-    what Windmill has: so many times more candidates as fewer images count."""
-    kind, effort = told(prefix)
-    lists = kind == "ivf"
-    flags = faiss.IO_FLAG_MMAP | faiss.IO_FLAG_ONDISK_SAME_DIR if lists else 0
-    index = faiss.read_index(str(prefix.with_name(f"{prefix.name}.faiss")), flags)
-    share = 1.0 if among is None else len(among) / index.ntotal
+@dataclass(frozen=True)
+class Bare:
+    """FAISS alone on a merged file, with the parameters that the index was tuned to."""
 
-    def ask(query: Floats) -> Sequence[int]:
-        chosen = None if among is None else faiss.IDSelectorBatch(among)
-        most = int(np.ceil(effort / share))
-        if lists:
-            given = faiss.SearchParametersIVF(nprobe=min(most, index.nlist), sel=chosen)
-        else:
-            given = faiss.SearchParametersHNSW(efSearch=most, sel=chosen)
-        found: list[int] = index.search(query[None], NEAREST, params=given)[1][0].tolist()
-        return found
+    kind: str
+    effort: int
+    index: faiss.Index
 
-    return ask
+    @classmethod
+    def of(cls, prefix: Path) -> Bare:
+        kind, effort = told(prefix)
+        flags = faiss.IO_FLAG_MMAP | faiss.IO_FLAG_ONDISK_SAME_DIR if kind == "ivf" else 0
+        return cls(kind, effort, faiss.read_index(str(prefix.with_name(f"{prefix.name}.faiss")), flags))
+
+    def asks(self, among: Ids | None) -> Ask:
+        """With a filter, so many times more candidates as fewer images count, as Windmill asks for."""
+        share = 1.0 if among is None else len(among) / self.index.ntotal
+        effort = math.ceil(self.effort / share)
+
+        def ask(query: Floats) -> Sequence[int]:
+            chosen = None if among is None else faiss.IDSelectorBatch(among)
+            if self.kind == "ivf":
+                given = faiss.SearchParametersIVF(nprobe=min(effort, self.index.nlist), sel=chosen)
+            else:
+                given = faiss.SearchParametersHNSW(efSearch=effort, sel=chosen)
+            found: list[int] = self.index.search(query[None], NEAREST, params=given)[1][0].tolist()
+            return found
+
+        return ask
 
 
 @contextmanager

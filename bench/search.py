@@ -18,6 +18,7 @@ import argparse
 import statistics
 import sys
 import tempfile
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -26,10 +27,12 @@ from pathlib import Path
 from bench import building, indexes, querying
 from bench.made_vectors import Made
 from bench.rounds import Part, Seen, arguments, at_least, cell, interleaved, tell
+from windmill.index.files import open_index
 
 SIZES, QUICK = (100_000, 1_000_000), (20_000,)
 PARTS = ("build", "merge", "query")
-WINDMILL, BARE, PEER = "Windmill", "FAISS alone", "clip-retrieval"
+WINDMILL, LOOP = building.WINDMILL, building.LOOP
+BARE, PEER = "FAISS alone", "clip-retrieval"
 
 
 def merges(folder: Path, scratch: Path, made: Made, sizes: Sequence[int]) -> Mapping[str, Part]:
@@ -51,10 +54,11 @@ def queries(
     for size in sizes:
         prefix = indexes.ready(folder, made, size)
         asked = querying.Asked.of(made, size, count)
+        store, alone = open_index(prefix), querying.Bare.of(prefix)
         for space, among in asked.among.items():
-            name = f"{size:,} {indexes.told(prefix)[0]}, {space}"
-            parts[f"{name}: {WINDMILL}"] = partial(asked.timed, space, querying.ours(prefix, among))
-            parts[f"{name}: {BARE}"] = partial(asked.timed, space, querying.bare(prefix, among))
+            name = f"{size:,} {alone.kind}, {space}"
+            parts[f"{name}: {WINDMILL}"] = partial(asked.timed, space, querying.ours(store, among))
+            parts[f"{name}: {BARE}"] = partial(asked.timed, space, alone.asks(among))
         if peer:
             there = folder / f"clip-retrieval-{made.even}-{made.seed}-{size}"
             part = stack.enter_context(querying.clip_retrieval(peer, there, made, size, asked))
@@ -66,18 +70,19 @@ def summary(seen: Seen) -> list[str]:
     """What part of a bare loop's images Windmill embeds, and what a query takes more than by FAISS alone."""
     lines = []
     for name, part in seen.items():
-        if name.endswith(f", {WINDMILL}") and building.SPEED in part:
-            both = zip(part[building.SPEED], seen[name.replace(WINDMILL, "loop")][building.SPEED], strict=True)
-            lines.append(f"{name}: {cell([ours / loop for ours, loop in both])} of the loop's images/s")
         alone = seen.get(name.removesuffix(WINDMILL) + BARE)
-        if name.endswith(WINDMILL) and alone:
-            more = [
-                f"{unit} {statistics.median(part[unit]) - statistics.median(alone[unit]):+.2f}"
-                for unit in part
-                if unit != querying.RECALL
-            ]
+        looped = seen.get(name.removesuffix(WINDMILL) + LOOP)
+        if looped and name.endswith(WINDMILL):
+            both = zip(part[building.SPEED], looped[building.SPEED], strict=False)  # if it was interrupted
+            lines.append(f"{name}: {cell([one / loop for one, loop in both])} of the loop's images/s")
+        if alone and name.endswith(WINDMILL):
+            more = [f"{unit} {_middle(part, unit) - _middle(alone, unit):+.2f}" for unit in querying.TIMES]
             lines.append(f"{name}: beside {BARE}: {', '.join(more)}")
     return lines
+
+
+def _middle(part: Mapping[str, Sequence[float]], unit: str) -> float:
+    return statistics.median(part[unit])
 
 
 def _parts(text: str) -> list[str]:
@@ -101,10 +106,18 @@ def _arguments() -> argparse.Namespace:
         "--queries", type=at_least(1), default=500, help="of one part of a round (default: %(default)s)"
     )
     parser.add_argument(
+        "--service", default="label_embedding", help="that `build` embeds with (default: %(default)s)"
+    )
+    parser.add_argument("--images", type=at_least(1), help="that `build` embeds (default: 960)")
+    parser.add_argument(
         "--even", action="store_true", help="vectors from all over the sphere: the worst case"
     )
     parser.add_argument("--quick", action="store_true", help="20,000 vectors, two rounds")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="where made vectors, and indexes of them, stay for the next time"
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        metavar="DIR",
+        help="where made vectors, and indexes of them, stay for the next time",
     )
     parser.add_argument(
         "--clip-retrieval", default="", metavar="PYTHON", help="of an environment that has it"
@@ -116,24 +129,34 @@ def _arguments() -> argparse.Namespace:
     return args
 
 
+def _measured(args: argparse.Namespace, folder: Path, scratch: Path, stack: ExitStack) -> Sequence[Seen]:
+    """What each part gave."""
+    made, seen = Made(even=args.even), []
+    if "build" in args.only:
+        seen.append(interleaved(building.parts(args.service, scratch, args.images), args.rounds))
+    if "merge" in args.only:
+        seen.append(interleaved(merges(folder, scratch, made, args.sizes), max(1, args.rounds // 3)))
+    if "query" in args.only:
+        parts = queries(folder, made, args.sizes, args.queries, args.clip_retrieval, stack)
+        seen.append(interleaved(parts, args.rounds))
+    return seen
+
+
+def _together(seen: Sequence[Seen]) -> Seen:
+    return dict(ChainMap(*map(dict, seen)))
+
+
 def main() -> None:
     args = _arguments()
-    made = Made(even=args.even)
     with ExitStack() as stack:
         if args.keep:
             args.keep.mkdir(parents=True, exist_ok=True)
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=args.keep)))
         folder = args.keep or scratch
-        seen: dict[str, Mapping[str, Sequence[float]]] = {}
-        if "build" in args.only:
-            seen |= interleaved(building.parts(args.service, scratch, args.images), args.rounds)
-        if "merge" in args.only:
-            seen |= interleaved(merges(folder, scratch, made, args.sizes), max(1, args.rounds // 3))
-        if "query" in args.only:
-            parts = queries(folder, made, args.sizes, args.queries, args.clip_retrieval, stack)
-            seen |= interleaved(parts, args.rounds)
-        tell(seen, as_json=args.json, title=__doc__.splitlines()[0] if __doc__ else "")
-    for line in summary(seen):
+        seen = _measured(args, folder, scratch, stack)
+    for one in [_together(seen)] if args.json else seen:
+        tell(one, as_json=args.json)
+    for line in summary(_together(seen)):
         sys.stderr.write(line + "\n")
 
 
