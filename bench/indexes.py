@@ -71,7 +71,7 @@ def merged(prefix: Path) -> Figures:
     only as long as nobody else needs the room; it is given beside.
     """
     began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-c", _MERGE, str(prefix)], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-c", _MERGE, str(prefix)])
     anonymous = whole = 0
     while process.poll() is None:
         text = Path(f"/proc/{process.pid}/status").read_text("ascii", "replace")

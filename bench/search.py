@@ -18,7 +18,6 @@ import argparse
 import statistics
 import sys
 import tempfile
-from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -143,7 +142,7 @@ def _measured(args: argparse.Namespace, folder: Path, scratch: Path, stack: Exit
 
 
 def _together(seen: Sequence[Seen]) -> Seen:
-    return dict(ChainMap(*map(dict, seen)))
+    return {name: part for one in seen for name, part in one.items()}
 
 
 def main() -> None:
