@@ -21,6 +21,7 @@ from windmill.index.vectors import Embedder, Floats, Ids, Vectors
 from windmill.model import Numbering
 
 NEAREST = 10
+_WHOLE = "whole"  # a file that says that nothing of an index is missing
 _LOOK = 0.01  # seconds between looks at a process's memory
 _STATUS = re.compile(r"^(RssAnon|VmHWM):\s+(\d+) kB$", re.MULTILINE)
 _MERGE = "import sys; from windmill.index.files import merge; from windmill.progress import Lines\n"
@@ -31,13 +32,13 @@ def written(folder: Path, made: Made, count: int) -> Path:
     """The prefix of an index of so many vectors in segments of a thousand, made unless it is there."""
     whole = folder / f"{'even' if made.even else 'made'}-{made.seed}-{made.dimension}-{count}"
     prefix = whole / "photos"
-    if not (whole / "whole").exists():
+    if not (whole / _WHOLE).exists():
         shutil.rmtree(whole, ignore_errors=True)  # half of one, from a time before
         embedder = Embedder(service="clip", name="made", version="1", dimension=made.dimension)
         store = create(prefix, embedder, Numbering.IMAGES)
         for ids, vectors in made.vectors(count):
             store.upsert(Vectors(ids=ids, paths=[path(n) for n in ids.tolist()], embeddings=vectors))
-        (whole / "whole").touch()
+        (whole / _WHOLE).touch()
     return prefix
 
 
@@ -56,12 +57,22 @@ def linked(prefix: Path, folder: Path) -> Path:
 def ready(folder: Path, made: Made, count: int) -> Path:
     """The prefix of a merged one, made unless it is there."""
     prefix = written(folder, made, count)
-    whole = prefix.parent.with_name(f"{prefix.parent.name}-merged")
-    if not (whole / "merged").exists():
-        shutil.rmtree(whole, ignore_errors=True)
-        merged(linked(prefix, whole))
-        (whole / "merged").touch()
-    return whole / prefix.name
+    if not (_merged(prefix) / _WHOLE).exists():
+        shutil.rmtree(scratch := folder / f"{prefix.parent.name}-merging", ignore_errors=True)
+        copy = linked(prefix, scratch)
+        merged(copy)
+        keep(copy, prefix)
+    return _merged(prefix) / prefix.name
+
+
+def keep(copy: Path, prefix: Path) -> None:
+    """Has a merged copy of what is at `prefix` for `ready`, in place of any before."""
+    shutil.rmtree(_merged(prefix), ignore_errors=True)
+    copy.parent.rename(_merged(prefix))
+
+
+def _merged(prefix: Path) -> Path:
+    return prefix.parent.with_name(f"{prefix.parent.name}-merged")
 
 
 def merged(prefix: Path) -> Figures:

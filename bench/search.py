@@ -35,12 +35,14 @@ BARE, PEER = "FAISS alone", "clip-retrieval"
 
 
 def merges(folder: Path, scratch: Path, made: Made, sizes: Sequence[int]) -> Mapping[str, Part]:
-    """Each round merges the same segments anew."""
+    """Each round merges the same segments anew; the last is what queries ask."""
     counted = iter(range(sys.maxsize))
 
     def part(prefix: Path) -> Mapping[str, float]:
         copy = indexes.linked(prefix, scratch / f"merge{next(counted)}")
-        return indexes.merged(copy)
+        figures = indexes.merged(copy)
+        indexes.keep(copy, prefix)
+        return figures
 
     return {f"merge of {size:,}": partial(part, indexes.written(folder, made, size)) for size in sizes}
 
