@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
 from windmill import report
 from windmill.commands import searchers
+from windmill.commands.sheets import wide
 from windmill.core import where
 from windmill.errors import ConfigError
 from windmill.files import read_file
@@ -44,7 +44,7 @@ answers, else one in this process.
   windmill search a dog --copy-results found           match_20260131_120000_rank001.jpg, …
   windmill search a dog --remote https://photos.example.org --json
 
-What scores less than the cut-off does not fit, and is not shown; --min-score sets another (-1: everything fits).
+What scores less than the cut-off does not fit, and is not shown; --min-score sets another (-1: all fits).
 docs/search.md says what --where knows, and how far the cut-off can be trusted.
 Exit status: 0 something fits; 1 nothing does, an original could not be copied, or something that is needed is
 away; 2 wrong arguments or settings."""
@@ -114,9 +114,7 @@ def _place(args: argparse.Namespace, settings: Settings) -> Iterator[Place]:
     if args.remote:
         most = int(settings.max_image_mb * 1_000_000)
         there = RemoteIndex(args.remote, settings.web_token)
-        yield Place(
-            lambda query: there.search(query, args.where), lambda hit: there.file(hit.image_id, most)
-        )
+        yield Place(lambda query: there.search(query, args.where), lambda hit: there.file(hit.image_id, most))
         return
     files = ImageFiles(settings)
     with searchers.opened(args.index or settings.index_prefix, settings) as search:
@@ -131,7 +129,7 @@ def _original(hit: Hit) -> Image:
 
 def _tell(query: Query, told: Told) -> None:
     """A table of the hits; or why there are none."""
-    console = Console()
+    console = wide()
     if not told.answer.hits:
         console.print(Text(f"nothing fits: {nothing(query, told.answer)}"), soft_wrap=True)
         return
@@ -157,7 +155,7 @@ def _copy(place: Place, told: Told, folder: Path) -> bool:
     """Whether all originals were there."""
     now = datetime.now().astimezone()
     copied = copying.copy(told.answer.hits, place.original, folder, now)
-    sys.stderr.write(f"{len(copied.files)} files copied to {line(folder)}\n")
+    sys.stderr.write(f"copied to {line(folder)}: {len(copied.files)} of {len(told.answer.hits)}\n")
     for missing in copied.missing:
         sys.stderr.write(f"not copied: {missing}\n")
     return not copied.missing

@@ -1,4 +1,4 @@
-"""What searches in an index: the store, the model of its queries, and what the database knows of its images."""
+"""What searches in an index: its store, the model of queries, and what the database knows of its images."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class ServiceEmbedder:
                 raise ConfigError(f"{self.embedder.service} reads no words: search by image") from exc
             raise
 
-    def image(self, name: str, data: bytes) -> Floats:
+    def image(self, name: str, data: bytes) -> Floats:  # noqa: ARG002 -- of the protocol
         """See `searching.QueryEmbedder`. Raises a `ServiceError`, and `OtherEmbedder`."""
         return self._vector(self._http.embed_image(data))
 

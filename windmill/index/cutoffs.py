@@ -1,4 +1,4 @@
-"""The cut-off: the least score that fits a query, so that "a submarine" over photos of cats says: nothing does.
+"""The cut-off: the least score that fits a query, so that "a submarine" over photos of cats finds nothing.
 
 What a cosine means differs from model to model, and from one kind of query to another. Of words with the
 vectors of `label_embedding`, it differs from one query to the next, too: a short text is nearer to everything
@@ -40,11 +40,12 @@ class Rule:
 
 
 # By service and dimension, which tell one CLIP from another:
-#  label_embedding  `windmill eval search` on 120 photos (docs/search.md, "How good it is"). Words: Youden's J is
-#                   largest; images and both: nine of ten fitting queries keep their best hit.
-#  clip, 512        OpenAI's ViT-B/32 and B/16; not measured here. LAION-400M's makers (arXiv:2111.02114) saw by eye
-#                   that pairs of an image and its text fit from 0.28 to 0.3 on; a query of few words scores less.
-#  face_embedding   SFace's threshold for one person, on LFW, by those who publish it (OpenCV's FaceRecognizerSF).
+#  label_embedding  `windmill eval search` on 120 photos (docs/search.md, "How good it is"). Words: Youden's J
+#                   is largest; images and both: nine of ten fitting queries keep their best hit.
+#  clip, 512        OpenAI's ViT-B/32 and B/16; not measured here. LAION-400M's makers (arXiv:2111.02114) saw
+#                   by eye that an image and its text fit from 0.28 to 0.3 on; a few words score less.
+#  face_embedding   SFace's threshold for one person, on LFW, by those who publish it (OpenCV's
+#                   FaceRecognizerSF).
 RULES: Mapping[tuple[str, int], Mapping[Kind, Rule]] = {
     ("label_embedding", 384): {
         Kind.WORDS: Rule(0.16, 2.0),

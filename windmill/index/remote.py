@@ -99,8 +99,10 @@ class RemoteIndex:
         return ConfigError(f"{self._shown}: {said}")
 
     def _stranger(self, said: str) -> ConfigError:
-        return ConfigError(f"{self._shown}{SEARCH} does not answer as a Windmill does ({said}): --remote wants"
-                           " the address of a `windmill web`")  # fmt: skip
+        return ConfigError(
+            f"{self._shown}{SEARCH} does not answer as a Windmill does ({said}): --remote wants the address"
+            " of a `windmill web`"
+        )
 
 
 def _address(url: str) -> str:

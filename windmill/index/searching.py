@@ -124,8 +124,8 @@ def same(index: Embedder, asked: Embedder) -> None:
     """Raises `OtherEmbedder` where not the model of the index was asked."""
     if asked != index:
         raise OtherEmbedder(
-            f"the index has vectors of {index}, and {asked} was asked: nothing can be compared; start the model"
-            " that made the index, or build it anew"
+            f"the index has vectors of {index}, and {asked} was asked: nothing can be compared; start the"
+            " model that made the index, or build it anew"
         )
 
 
