@@ -35,6 +35,8 @@ _EFFORTS = {HNSW: (64, 128, 256, 512, 1024), IVF: (4, 8, 16, 32, 64, 128, 256, 5
 _LITTLE = 1 << 20  # bytes of a disk that is full for all that FAISS writes
 _WIDE = 0.2  # share of images among which a graph is searched; among fewer, one by one
 
+_NO_IDS = np.empty(0, np.int64)
+
 Part = tuple[Ids, Floats]  # ids (n) and their vectors (n × dimension)
 
 
@@ -54,13 +56,7 @@ def build(
     if chosen == IVF:
         _build_lists(parts, count, dimension, path, told)
     else:
-        index = faiss.IndexIDMap2(_memory_index(chosen, dimension))
-        done = 0
-        for ids, vectors in parts():
-            index.add_with_ids(vectors, ids)
-            done += len(ids)
-            told(done)
-        _write(index, path)
+        _build_in_memory(chosen, parts, dimension, path, told)
     return _tuned(Ann(path, Tuning(kind=chosen, effort=0, recall=1.0)), parts, count)
 
 
@@ -88,7 +84,7 @@ class Ann:
         self.tuning = tuning
         self._index = _read(path, faiss.IO_FLAG_MMAP | faiss.IO_FLAG_ONDISK_SAME_DIR if lists else 0)
         self._inner = self._index if lists else faiss.downcast_index(self._index.index)
-        self._ids = None if lists else faiss.vector_to_array(self._index.id_map)
+        self._ids: Ids = _NO_IDS if lists else faiss.vector_to_array(self._index.id_map)
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -104,13 +100,13 @@ class Ann:
             chosen = faiss.IDSelectorNot(left_out) if left_out else None
             return self._asked(queries, most, effort, chosen)
         share = max(1, len(among)) / max(1, len(self))
-        if self._ids is not None and (self.tuning.kind == FLAT or share < _WIDE):
+        if self.tuning.kind == FLAT or (self.tuning.kind == HNSW and share < _WIDE):
             return self._compared(queries, most, among)
         return self._asked(queries, most, math.ceil(effort / share), faiss.IDSelectorBatch(among))
 
     def vectors(self, ids: Ids) -> Floats:
         """The vectors of these ids (n × dimension). Raises `KeyError` for one that is not there."""
-        if self._ids is None and self._inner.direct_map.type == faiss.DirectMap.NoMap:
+        if self.tuning.kind == IVF and self._inner.direct_map.type == faiss.DirectMap.NoMap:
             self._inner.set_direct_map_type(faiss.DirectMap.Hashtable)
         try:
             found: Floats = self._index.reconstruct_batch(ids)
@@ -131,14 +127,11 @@ class Ann:
 
     def _compared(self, queries: Floats, most: int, among: Ids) -> tuple[Floats, Ids]:
         """Exactly these, one by one: a graph leads astray where most of its vertices do not count."""
-        ids = self._ids
-        assert ids is not None  # noqa: S101 -- of an index in memory
-        bits = np.isin(ids, among)
-        packed = np.packbits(bits, bitorder="little")
-        chosen = faiss.IDSelectorBitmap(len(ids), faiss.swig_ptr(packed))
+        packed = np.packbits(np.isin(self._ids, among), bitorder="little")
+        chosen = faiss.IDSelectorBitmap(len(self._ids), faiss.swig_ptr(packed))
         flat = self._inner if self.tuning.kind == FLAT else faiss.downcast_index(self._inner.storage)
         scores, found = flat.search(queries, most, params=faiss.SearchParameters(sel=chosen))
-        return scores, np.where(found < 0, -1, ids[found])
+        return scores, np.where(found < 0, -1, self._ids[found])
 
 
 def _read(path: Path, flags: int) -> faiss.Index:
@@ -170,6 +163,18 @@ def _memory_index(chosen: str, dimension: int) -> faiss.Index:
     index = faiss.IndexHNSWFlat(dimension, _LINKS, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction = _CONSTRUCTION
     return index
+
+
+def _build_in_memory(
+    chosen: str, parts: Callable[[], Iterable[Part]], dimension: int, path: Path, told: Callable[[int], None]
+) -> None:
+    index = faiss.IndexIDMap2(_memory_index(chosen, dimension))
+    done = 0
+    for ids, vectors in parts():
+        index.add_with_ids(vectors, ids)
+        done += len(ids)
+        told(done)
+    _write(index, path)
 
 
 def _build_lists(
@@ -213,7 +218,7 @@ def _shards(
 def _sample(parts: Callable[[], Iterable[Part]], count: int, most: int) -> Floats:
     """Up to `most` vectors from all over."""
     step = max(1, math.ceil(count / most))
-    return np.concatenate([vectors[::step] for _, vectors in parts()])
+    return np.concatenate([vectors[::step].copy() for _, vectors in parts()])  # a view would keep all
 
 
 def _tuned(ann: Ann, parts: Callable[[], Iterable[Part]], count: int) -> Tuning:

@@ -28,7 +28,6 @@ class Base:
 
     def __init__(self, layout: Layout, meta: Meta) -> None:
         _check_sizes(layout, meta)
-        assert meta.tuning is not None  # noqa: S101 -- of what was merged
         self.generation = meta.generation
         self.file = rows.opened(layout.parquet, meta.embedder.dimension)
         with rows.readable(layout.parquet):
