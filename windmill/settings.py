@@ -115,7 +115,6 @@ class Settings:
     allow_private_urls: tuple[str, ...] = _several()
     shutdown_grace: float = _number(20.0, least=0, most=600)
 
-    index_prefix: str = "windmill-index/images"
     web_token: str = _secret()
 
     enable_monitoring: bool = False

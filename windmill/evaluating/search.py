@@ -6,17 +6,18 @@ It is measured by the code of `windmill search`, on a store in memory.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from windmill import vocabularies
+from windmill.core.nearest import mean
 from windmill.engines.in_process import InProcess
 from windmill.errors import ConfigError
 from windmill.evaluating.cutting import Scored, learned, told_right
 from windmill.evaluating.truth import Known
-from windmill.index.cutoffs import EVERYTHING, Cutoffs, common
+from windmill.index.cutoffs import EVERYTHING, Cutoffs, common, kind
 from windmill.index.memory import MemoryStore
 from windmill.index.searching import Query, Searcher
 from windmill.index.vectors import Embedder, Floats, Vectors
@@ -81,7 +82,8 @@ def measure(service: str, photos: Sequence[Known]) -> Found:
     search = Searcher(store=store, asked=lambda: model, cutoff=Cutoffs(embedder.embedder, lambda: model))
     captions = [one for one in asked if one.kind == "captions"]
     shared = common(model)
-    scored = [_scored(search, shared, n, one) for n, one in enumerate(asked)]
+    words = [_scored(search, shared, n, one) for n, one in enumerate(asked)]
+    scored = [*words, *_pictures(search, photos)]
     return Found(
         service=service,
         photos=len(photos),
@@ -89,7 +91,7 @@ def measure(service: str, photos: Sequence[Known]) -> Found:
         recall=_recall(search, captions),
         kept=_shares(scored, fits=True),
         hidden=_shares(scored, fits=False),
-        learned=_halves(scored),
+        learned=_halves(words),
     )
 
 
@@ -148,11 +150,38 @@ def _scored(search: Searcher, shared: Floats, number: int, one: Asked) -> Scored
     )
 
 
+def _pictures(search: Searcher, photos: Sequence[Known]) -> Iterator[Scored]:
+    """Each photo as a query, alone and with its first caption: to all others, of which one shows such an
+    object, too; and to those that show none of its objects, of which none should fit."""
+    things = [{thing.label for thing in one.objects} - {_PERSON} for one in photos]
+    for n, one in enumerate(photos):
+        others = [m for m in range(len(photos)) if m != n]
+        strange = [m for m in others if things[n].isdisjoint(things[m])]
+        if not one.captions or not strange or len(strange) == len(others):
+            continue
+        image = search.store.fetch(np.array([n], np.int64)).embeddings[0]
+        query = Query(image=(one.path.name, b""))
+        both = mean([image, search.asked().text(one.captions[0])])
+        for asked, vector in ((query, image), (replace(query, text=one.captions[0]), both)):
+            least = search.cutoff(asked, vector)
+            for among in (others, strange):
+                (hit,) = search.store.search(vector, 1, np.array(among, np.int64))
+                yield Scored(
+                    kind=kind(asked).value,
+                    fits=among is others,
+                    best=hit.score,
+                    least=least,
+                    near=0.0,
+                    group=n,
+                )
+
+
 def _shares(scored: Sequence[Scored], *, fits: bool) -> Mapping[str, float]:
-    kinds = dict.fromkeys(one.kind for one in scored if one.fits == fits)
+    names = dict.fromkeys(one.kind for one in scored if one.fits == fits)
+    shares = {name: [one for one in scored if (one.kind, one.fits) == (name, fits)] for name in names}
     return {
-        kind: float(np.mean([(one.best >= one.least) == fits for one in scored if one.kind == kind]))
-        for kind in kinds
+        name: float(np.mean([(one.best >= one.least) == fits for one in some]))
+        for name, some in shares.items()
     }
 
 
