@@ -88,7 +88,7 @@ def test_what_the_pipeline_stores_holds_the_vector_and_why(model, stored):
 
 
 def test_captions_find_their_photo(model):
-    """A quarter of the photos, so that it takes seconds; bench/recall.py asks for all."""
+    """A quarter of the photos, so that it takes seconds; `windmill eval search` asks for all."""
     if not COCO.is_dir():
         pytest.skip(f"no photos in {COCO}")
     told = json.loads((COCO / "photos.json").read_text("utf-8"))[::4]
