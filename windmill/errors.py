@@ -161,4 +161,9 @@ class IndexDamaged(StoreError):
 
 
 class OtherEmbedder(StoreError):
-    """Vectors, or a query, of another model or dimension than the index has: nothing could be compared."""
+    """Vectors, or a query, of another model or dimension than the index has: nothing could be compared.
+
+    Of a job it is no fault: it waits until the service has the index's model again.
+    """
+
+    verdict = Verdict.PARK

@@ -114,6 +114,11 @@ class Settings:
     allow_private_urls: tuple[str, ...] = _several()
     shutdown_grace: float = _number(20.0, least=0, most=600)
 
+    index_prefix: str = "windmill-index/images"
+    index_segment_size: int = _number(1000, least=1, most=100_000)
+    index_segment_seconds: float = _number(10.0, least=0.01, most=300)
+    worker_batch_size: int = _number(16, least=1, most=1024)
+
     enable_monitoring: bool = False
     monitoring_db_host: str = ""
     monitoring_db_port: int = _number(3306, least=1, most=65535)

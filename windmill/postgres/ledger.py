@@ -11,7 +11,7 @@ from typing import Any
 from psycopg2 import sql
 from psycopg2.extras import execute_values
 
-from windmill.catalog import BOX_WORKERS, STAGES
+from windmill.catalog import BOX_WORKERS, INDEX_WORKERS, STAGES
 from windmill.core import wire
 from windmill.model import Box, BoxRef, Caption, Dispatch, Image, Job, Missing, Selection
 from windmill.postgres.connection import Session
@@ -122,7 +122,7 @@ def _name(selection: Selection) -> str:
 def _parameters(selection: Selection, after: int, limit: int | None) -> dict[str, Any]:
     found = {one.name: getattr(selection, one.name) for one in fields(selection)}
     lists = {name: list(value) for name, value in found.items() if isinstance(value, tuple)}
-    return {**found, **lists, "after": after, "limit": limit}
+    return {**found, **lists, "after": after, "limit": limit, "elsewhere": list(INDEX_WORKERS)}
 
 
 def _dispatch(

@@ -30,6 +30,10 @@ class RequestError(WindmillError):
     verdict = Verdict.BURY
 
 
+class NothingToEmbed(RequestError):
+    """A photo without what the model makes vectors of: a result, and answered with `"embedding": null`."""
+
+
 class UpstreamError(WindmillError):
     """What this service itself depends on does not answer for now: 503."""
 
