@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 
 from windmill import calibration, catalog
 from windmill.breaker import Breaker
-from windmill.catalog import BOX_WORKERS, MERGER, SCORER, VOTER, Catalog, Service
-from windmill.committing import BATCH
+from windmill.catalog import BOX_WORKERS, INDEX_WORKERS, MERGER, SCORER, VOTER, Catalog, Service
+from windmill.committing import BATCH, Gathering
 from windmill.core import calibrated, voting
-from windmill.core.reach import Reach
+from windmill.core.reach import AHEAD, Reach
 from windmill.errors import ConfigError
 from windmill.files import check_roots
 from windmill.handlers.analyze import Analyze
 from windmill.handlers.base import Handler, Recomputation
+from windmill.handlers.embed import Embed
 from windmill.handlers.postprocess import Postprocess
 from windmill.handlers.score import Score
 from windmill.handlers.vote import Rule, Vote
@@ -75,6 +76,9 @@ HANDLERS: Mapping[str, Looking] = {
     **dict.fromkeys(
         BOX_WORKERS,
         lambda service, images, caller: Postprocess(worker=service, images=images, caller=caller),
+    ),
+    **dict.fromkeys(
+        INDEX_WORKERS, lambda service, images, caller: Embed(worker=service, images=images, caller=caller)
     ),
 }
 
@@ -215,7 +219,8 @@ def worker(service: Service, settings: Settings, stop: threading.Event) -> Itera
     name = settings.worker_id_for(service.name)
     with ExitStack() as stack:
         connection = stack.enter_context(broker(settings, name))
-        consumer = stack.enter_context(closing(connection.consumer(service.name, _reach(service, settings))))
+        reach = _reach(service, settings)
+        consumer = stack.enter_context(closing(connection.consumer(service.name, reach)))
         watchers = [JobLog(), *stack.enter_context(_heartbeats(service, settings, name, consumer.depth))]
         if sys.platform == "linux":
             watchers.append(OneCore())
@@ -234,6 +239,7 @@ def worker(service: Service, settings: Settings, stop: threading.Event) -> Itera
             stop=stop,
             gates=gates,
             middleware=watchers,
+            gathering=_gathering(service, settings, reach),
         )
 
 
@@ -248,18 +254,22 @@ def check_hold(service: Service, settings: Settings) -> None:
     prefetch, concurrency = _prefetch(service, settings), _concurrency(service, settings)
     timeout, limit = _timeout(service, settings), settings.queue_ack_timeout
     rounds = math.ceil(prefetch / concurrency)
-    longest_hold = rounds * (timeout + FETCHING)
+    gathered = settings.index_segment_seconds if service.name in INDEX_WORKERS else 0.0
+    longest_hold = rounds * (timeout + FETCHING) + gathered
     if longest_hold < limit:
         return
-    longest = math.ceil(limit / rounds - FETCHING) - 1
+    longest = math.ceil((limit - gathered) / rounds - FETCHING) - 1
     advice = f"set that timeout to {longest} at most, take" if longest > 0 else "take"
     raise ConfigError(
         f"{service.name}: a job may be in hand for {longest_hold:g} s, and after"
         f" QUEUE_ACK_TIMEOUT={limit:g} RabbitMQ takes it away. {prefetch} jobs (WORKER_PREFETCH_COUNT),"
-        f" {concurrency} at once (WORKER_CONCURRENCY), for {timeout:g} s each (REQUEST_TIMEOUT, or the"
+        f" {concurrency} at once ({_AT_ONCE[service.name in INDEX_WORKERS]}), for {timeout:g} s each (REQUEST_TIMEOUT, or the"
         f" entry's timeout) and {FETCHING:g} s for each image: {advice} less in advance, or raise RabbitMQ's"
         " consumer_timeout and QUEUE_ACK_TIMEOUT with it"
     )
+
+
+_AT_ONCE = {False: "WORKER_CONCURRENCY", True: "WORKER_BATCH_SIZE"}
 
 
 def _prefetch(service: Service, settings: Settings) -> int:
@@ -270,10 +280,33 @@ def _prefetch(service: Service, settings: Settings) -> int:
 
 def _reach(service: Service, settings: Settings) -> Reach:
     """A number that a person has set stays."""
-    return Reach(_prefetch(service, settings), fixed=bool(settings.worker_prefetch_count))
+    usual, fixed = _prefetch(service, settings), bool(settings.worker_prefetch_count)
+    if service.name not in INDEX_WORKERS:
+        return Reach(usual, fixed=fixed)
+    seconds = settings.index_segment_seconds
+    return Reach(
+        usual,
+        ahead=seconds + AHEAD,
+        more=settings.index_segment_size,
+        silence=3 * seconds + AHEAD,
+        fixed=fixed,
+    )
+
+
+def _gathering(service: Service, settings: Settings, reach: Reach) -> Gathering | None:
+    """A segment's images, but no more than leave the service as many as it looks at together (ADR 39)."""
+    if service.name not in INDEX_WORKERS:
+        return None
+    at_service = _concurrency(service, settings)
+    return Gathering(
+        most=lambda: max(1, min(settings.index_segment_size, reach.size - at_service)),
+        seconds=settings.index_segment_seconds,
+    )
 
 
 def _concurrency(service: Service, settings: Settings) -> int:
+    if service.name in INDEX_WORKERS:
+        return service.concurrency or settings.worker_batch_size
     return service.concurrency or settings.worker_concurrency
 
 
@@ -291,7 +324,25 @@ def _work(
     calling = caller(service, settings)
     looking = HANDLERS.get(service.name, _analyze)(service, images(settings), calling)
     breaker = Breaker(looking, calling, watchers)
+    if service.name in INDEX_WORKERS:
+        return _indexing(breaker, calling, settings, store, watchers)
     return breaker, Save(store), (breaker,)
+
+
+def _indexing(
+    breaker: Breaker, calling: HttpService, settings: Settings, store: Store, watchers: Sequence[Middleware]
+) -> tuple[Handler, Writer, Sequence[Gate]]:
+    """What an index worker does beside: it writes vectors, of one model. Raises `ConfigError`."""
+    from windmill.index.writing import IndexWriter, OneModel
+
+    writer = IndexWriter(partial(_index, settings), Save(store))
+    one_model = OneModel(breaker, writer, calling.version, watchers)
+    return one_model, writer, (breaker, one_model)
+
+
+def _index(settings: Settings, embedder: Embedder) -> VectorStore:
+    """The index at INDEX_PREFIX, begun where there is none. Raises `ConfigError`, `OtherEmbedder`."""
+    return index_files().create(Path(settings.index_prefix), embedder, Numbering.IMAGES)
 
 
 def _analyze(service: Service, source: ImageSource, caller: ServiceCaller) -> Handler:
