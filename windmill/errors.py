@@ -25,6 +25,14 @@ class ConfigError(WindmillError):
     """A setting, the catalog or the command line is wrong; the text names the key and where it stands."""
 
 
+class IndexDamaged(ConfigError):
+    """Files of an index are not what was written: cut short, or of different merges."""
+
+
+class OtherEmbedder(ConfigError):
+    """Vectors, or a query, of another model or dimension than the index has: nothing could be compared."""
+
+
 class ChildDiedError(WindmillError):
     """A child process of this command ended by itself; the text holds the end of its log."""
 
@@ -118,6 +126,12 @@ class ServiceRejected(ServiceError):
     """A 4xx, or a reply whose status is "error": this image will not do."""
 
 
+class ServiceChanged(ServiceError):
+    """An embedding service has another model than the index: jobs wait until it has that one again."""
+
+    verdict = Verdict.PARK
+
+
 class BadReply(ServiceError):
     """Not JSON, or not the contract. `body` holds the start of what came instead."""
 
@@ -154,16 +168,3 @@ class StaleBox(StoreError):
     """The box a job is about was replaced meanwhile; its successor has a job of its own."""
 
     verdict = Verdict.ACK
-
-
-class IndexDamaged(StoreError):
-    """Files of an index are not what was written: cut short, or of different merges."""
-
-
-class OtherEmbedder(StoreError):
-    """Vectors, or a query, of another model or dimension than the index has: nothing could be compared.
-
-    Of a job it is no fault: it waits until the service has the index's model again.
-    """
-
-    verdict = Verdict.PARK

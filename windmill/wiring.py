@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import logging
 import sys
 import threading
 import time
@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from windmill import calibration, catalog
+from windmill import calibration, catalog, holding
 from windmill.breaker import Breaker
 from windmill.catalog import BOX_WORKERS, INDEX_WORKERS, MERGER, SCORER, VOTER, Catalog, Service
-from windmill.committing import BATCH, Gathering
 from windmill.core import calibrated, voting
-from windmill.core.reach import AHEAD, Reach
 from windmill.errors import ConfigError
+from windmill.extras import needs
 from windmill.files import check_roots
 from windmill.handlers.analyze import Analyze
 from windmill.handlers.base import Handler, Recomputation
@@ -30,7 +30,7 @@ from windmill.heartbeats import Heart, Pulse
 from windmill.images import ImageFiles
 from windmill.middleware.base import Middleware
 from windmill.middleware.job_log import JobLog
-from windmill.model import Detectors, QueueState
+from windmill.model import Detectors, Numbering, QueueState
 from windmill.one_core import OneCore
 from windmill.ports import Broker, Gate, ImageSource, ServiceCaller, Store
 from windmill.postgres import schema
@@ -44,10 +44,12 @@ from windmill.settings import Settings
 from windmill.writing import Passing, Recompute, Save, Writer
 
 if TYPE_CHECKING:
+    from windmill.index.store import VectorStore
+    from windmill.index.vectors import Embedder
     from windmill.mysql_heartbeats import MySQLHeartbeats
     from windmill.postgres.histories import PostgresHistories
 
-FETCHING = 120.0  # seconds for the image of a job, at most
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ def caller(service: Service, settings: Settings) -> HttpService:
     """The HTTP side of one service."""
     return HttpService(
         service,
-        timeout=_timeout(service, settings),
+        timeout=holding.timeout(service, settings),
         most=round(settings.max_reply_mb * 2**20),
     )
 
@@ -215,11 +217,11 @@ def worker(service: Service, settings: Settings, stop: threading.Event) -> Itera
 
     Raises `ConfigError`.
     """
-    check_hold(service, settings)
+    holding.check_hold(service, settings)
     name = settings.worker_id_for(service.name)
     with ExitStack() as stack:
         connection = stack.enter_context(broker(settings, name))
-        reach = _reach(service, settings)
+        reach = holding.reach(service, settings)
         consumer = stack.enter_context(closing(connection.consumer(service.name, reach)))
         watchers = [JobLog(), *stack.enter_context(_heartbeats(service, settings, name, consumer.depth))]
         if sys.platform == "linux":
@@ -232,86 +234,15 @@ def worker(service: Service, settings: Settings, stop: threading.Event) -> Itera
             handler=handler,
             write=write,
             limits=Limits(
-                concurrency=0 if service.name in RECOMPUTATIONS else _concurrency(service, settings),
+                concurrency=holding.concurrency(service, settings),
                 max_retries=settings.max_retries,
                 grace=settings.shutdown_grace,
             ),
             stop=stop,
             gates=gates,
             middleware=watchers,
-            gathering=_gathering(service, settings, reach),
+            gathering=holding.gathering(service, settings, reach),
         )
-
-
-def check_hold(service: Service, settings: Settings) -> None:
-    """Raises `ConfigError` where RabbitMQ would take jobs away that are in good hands.
-
-    The last of the jobs that were taken in advance waits for as many rounds as they make. The stages that
-    recompute call no service.
-    """
-    if settings.broker_kind != "rabbitmq" or service.name in RECOMPUTATIONS:
-        return
-    prefetch, concurrency = _prefetch(service, settings), _concurrency(service, settings)
-    timeout, limit = _timeout(service, settings), settings.queue_ack_timeout
-    rounds = math.ceil(prefetch / concurrency)
-    gathered = settings.index_segment_seconds if service.name in INDEX_WORKERS else 0.0
-    longest_hold = rounds * (timeout + FETCHING) + gathered
-    if longest_hold < limit:
-        return
-    longest = math.ceil((limit - gathered) / rounds - FETCHING) - 1
-    advice = f"set that timeout to {longest} at most, take" if longest > 0 else "take"
-    raise ConfigError(
-        f"{service.name}: a job may be in hand for {longest_hold:g} s, and after"
-        f" QUEUE_ACK_TIMEOUT={limit:g} RabbitMQ takes it away. {prefetch} jobs (WORKER_PREFETCH_COUNT),"
-        f" {concurrency} at once ({_AT_ONCE[service.name in INDEX_WORKERS]}), for {timeout:g} s each (REQUEST_TIMEOUT, or the"
-        f" entry's timeout) and {FETCHING:g} s for each image: {advice} less in advance, or raise RabbitMQ's"
-        " consumer_timeout and QUEUE_ACK_TIMEOUT with it"
-    )
-
-
-_AT_ONCE = {False: "WORKER_CONCURRENCY", True: "WORKER_BATCH_SIZE"}
-
-
-def _prefetch(service: Service, settings: Settings) -> int:
-    """WORKER_PREFETCH_COUNT, else twice the concurrency; a stage that recomputes gathers whole batches."""
-    usual = BATCH if service.name in RECOMPUTATIONS else 2 * _concurrency(service, settings)
-    return settings.worker_prefetch_count or usual
-
-
-def _reach(service: Service, settings: Settings) -> Reach:
-    """A number that a person has set stays."""
-    usual, fixed = _prefetch(service, settings), bool(settings.worker_prefetch_count)
-    if service.name not in INDEX_WORKERS:
-        return Reach(usual, fixed=fixed)
-    seconds = settings.index_segment_seconds
-    return Reach(
-        usual,
-        ahead=seconds + AHEAD,
-        more=settings.index_segment_size,
-        silence=3 * seconds + AHEAD,
-        fixed=fixed,
-    )
-
-
-def _gathering(service: Service, settings: Settings, reach: Reach) -> Gathering | None:
-    """A segment's images, but no more than leave the service as many as it looks at together (ADR 39)."""
-    if service.name not in INDEX_WORKERS:
-        return None
-    at_service = _concurrency(service, settings)
-    return Gathering(
-        most=lambda: max(1, min(settings.index_segment_size, reach.size - at_service)),
-        seconds=settings.index_segment_seconds,
-    )
-
-
-def _concurrency(service: Service, settings: Settings) -> int:
-    if service.name in INDEX_WORKERS:
-        return service.concurrency or settings.worker_batch_size
-    return service.concurrency or settings.worker_concurrency
-
-
-def _timeout(service: Service, settings: Settings) -> float:
-    return service.timeout or settings.request_timeout
 
 
 def _work(
@@ -333,16 +264,18 @@ def _indexing(
     breaker: Breaker, calling: HttpService, settings: Settings, store: Store, watchers: Sequence[Middleware]
 ) -> tuple[Handler, Writer, Sequence[Gate]]:
     """What an index worker does beside: it writes vectors, of one model. Raises `ConfigError`."""
-    from windmill.index.writing import IndexWriter, OneModel
+    with needs("index"):
+        from windmill.index.files import create
+        from windmill.index.writing import IndexWriter, OneModel
 
-    writer = IndexWriter(partial(_index, settings), Save(store))
+    def begun(embedder: Embedder) -> VectorStore:
+        prefix = Path(settings.index_prefix).absolute()
+        log.info("vectors of %s go into the index at %s", embedder, prefix)
+        return create(prefix, embedder, Numbering.IMAGES)
+
+    writer = IndexWriter(begun, Save(store))
     one_model = OneModel(breaker, writer, calling.version, watchers)
     return one_model, writer, (breaker, one_model)
-
-
-def _index(settings: Settings, embedder: Embedder) -> VectorStore:
-    """The index at INDEX_PREFIX, begun where there is none. Raises `ConfigError`, `OtherEmbedder`."""
-    return index_files().create(Path(settings.index_prefix), embedder, Numbering.IMAGES)
 
 
 def _analyze(service: Service, source: ImageSource, caller: ServiceCaller) -> Handler:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from windmill.core import retrying
-from windmill.errors import OtherEmbedder, ServiceDown, ServiceUnavailable, Verdict
+from windmill.errors import ServiceChanged, ServiceDown, ServiceUnavailable, Verdict
 from windmill.model import DispatchRow, Job, Outcome, Snapshot, State, Status
 from windmill.plain import line
 
@@ -53,7 +53,7 @@ def failure_status(error: Exception) -> Status:
 
 def waiting(error: Exception) -> State:
     """The state of a job that is to be tried again after `error`: parked while it is nothing of its own."""
-    return State.PARKED if isinstance(error, ServiceDown | OtherEmbedder) else State.QUEUED
+    return State.PARKED if isinstance(error, ServiceDown | ServiceChanged) else State.QUEUED
 
 
 def dispatched(

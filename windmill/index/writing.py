@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from windmill.errors import ConfigError, OtherEmbedder, StoreError, StoreUnavailable
+from windmill.errors import ConfigError, OtherEmbedder, ServiceChanged, StoreError, StoreUnavailable
 from windmill.handlers.base import Handler
 from windmill.index.store import VectorStore
 from windmill.index.vectors import Embedder, Vectors
@@ -15,6 +15,7 @@ from windmill.middleware.base import Middleware
 from windmill.model import EmbeddingRow, Handled, Job, Outcome
 from windmill.writing import Writer
 
+_REMEDY = "start the service with that model, or the worker with another INDEX_PREFIX"
 _LOOK = 5.0  # seconds between questions to a service that has another model
 _TRY = 60.0  # seconds after which one that tells none is tried again
 
@@ -30,26 +31,25 @@ class IndexWriter:
         self._create = create
         self._save = save
         self._store: VectorStore | None = None
-        self._refused: tuple[Embedder, OtherEmbedder] | None = None
+        self._refused: tuple[Embedder, str] | None = None  # whom the index did not take, and why
         self._written: set[EmbeddingRow] = set()  # by the latest upsert
 
     def __call__(self, batch: Sequence[Handled]) -> Sequence[Outcome]:
-        """Raises `StoreUnavailable` while vectors cannot be written, and `OtherEmbedder`."""
-        rows = [
-            row for handled in batch for row in handled.outcome.rows if isinstance(row, EmbeddingRow)
-        ]
+        """Raises `StoreUnavailable` while vectors cannot be written, and `ServiceChanged`."""
+        rows = [row for handled in batch for row in handled.outcome.rows if isinstance(row, EmbeddingRow)]
         if not self._written.issuperset(rows):  # else it is called again, since the database was away
             self._upsert({row.image_id: row for row in rows})
             self._written = set(rows)
         return self._save(batch)
 
     def check(self, row: EmbeddingRow) -> None:
-        """Raises `OtherEmbedder` where a vector is not of the index's model; safe in any thread."""
+        """Raises `ServiceChanged` where a vector is not of the index's model; safe in any thread."""
         embedder, store, refused = embedder_of(row), self._store, self._refused
         if store is not None and store.embedder != embedder:
-            raise OtherEmbedder(f"the index has vectors of {store.embedder}, and these are of {embedder}")
+            why = f"the index has vectors of {store.embedder}, and the service answers as {embedder}"
+            raise ServiceChanged(f"{why}: {_REMEDY}", service=row.service)
         if refused is not None and refused[0] == embedder:
-            raise refused[1]
+            raise ServiceChanged(f"{refused[1]}; {_REMEDY}", service=row.service)
 
     def forgive(self) -> None:
         """Has a model that was refused before be tried again."""
@@ -58,23 +58,24 @@ class IndexWriter:
     def _upsert(self, rows: dict[int, EmbeddingRow]) -> None:
         latest = list(rows.values())
         try:
-            store = self._opened(embedder_of(latest[0]))
+            if self._store is None:
+                self._store = self._opened(latest[0])
             for row in latest:
                 self.check(row)
-            store.upsert(_vectors(latest))
-        except (StoreUnavailable, OtherEmbedder):
+            self._store.upsert(_vectors(latest))
+        except StoreUnavailable:
             raise
         except (StoreError, ConfigError) as exc:  # a person has to mend something, and no job is lost by then
             raise StoreUnavailable(f"the index cannot be written: {exc}") from exc
 
-    def _opened(self, embedder: Embedder) -> VectorStore:
-        if self._store is None:
-            try:
-                self._store = self._create(embedder)
-            except OtherEmbedder as exc:
-                self._refused = (embedder, exc)
-                raise
-        return self._store
+    def _opened(self, row: EmbeddingRow) -> VectorStore:
+        self.check(row)
+        embedder = embedder_of(row)
+        try:
+            return self._create(embedder)
+        except OtherEmbedder as exc:
+            self._refused = (embedder, str(exc))
+            raise ServiceChanged(str(exc), service=row.service) from exc
 
 
 class OneModel:
@@ -96,12 +97,12 @@ class OneModel:
         self._told = told
         self._middleware = middleware
         self._lock = threading.Lock()
-        self._other: OtherEmbedder | None = None
+        self._other: ServiceChanged | None = None
         self._version = ""  # of the other
 
     def __call__(self, job: Job) -> Outcome:
         if self._other is not None:
-            raise OtherEmbedder(str(self._other))
+            raise ServiceChanged(str(self._other), service=self._other.service)
         outcome = self._handler(job)
         for row in outcome.rows:
             if isinstance(row, EmbeddingRow):
@@ -132,16 +133,16 @@ class OneModel:
     def _check(self, row: EmbeddingRow) -> None:
         try:
             self._index.check(row)
-        except OtherEmbedder as error:
+        except ServiceChanged as error:
             self._shut(error)
             raise
 
-    def _shut(self, error: OtherEmbedder) -> None:
+    def _shut(self, error: ServiceChanged) -> None:
         with self._lock:
             if self._other is None:
                 self._other, self._version = error, self._told()
                 for middleware in self._middleware:
-                    middleware.parked(f"{error}: give the service that model again, or the worker another index")
+                    middleware.parked(str(error))
 
     def _open(self) -> None:
         with self._lock:
