@@ -17,7 +17,6 @@ from windmill import calibration, catalog, holding
 from windmill.breaker import Breaker
 from windmill.catalog import BOX_WORKERS, INDEX_WORKERS, MERGER, SCORER, VOTER, Catalog, Service
 from windmill.core import calibrated, voting
-from windmill.errors import ConfigError
 from windmill.extras import needs
 from windmill.files import check_roots
 from windmill.handlers.analyze import Analyze
