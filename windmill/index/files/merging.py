@@ -50,10 +50,9 @@ def merge(prefix: Path, meter: Meter, *, anew: bool = False) -> Merged:
             return Merged(count=old.count, segments=0, generation=old.generation)
         try:
             new = _make(layout, old, numbers, meter)
-        except BaseException:
+            layout.coming.prefix.parent.rename(layout.ready.prefix.parent)
+        finally:
             shutil.rmtree(layout.coming.prefix.parent, ignore_errors=True)  # room, where the disk is full
-            raise
-        layout.coming.prefix.parent.rename(layout.ready.prefix.parent)
         flush(layout.prefix)
         _settle(layout)
     return Merged(count=new.count, segments=len(numbers), generation=new.generation)
