@@ -42,6 +42,13 @@ def meter(what: str, unit: str, total: int | None) -> Iterator[Meter]:
         lines.finish()
 
 
+class Mute:
+    """A `Meter` that tells nobody."""
+
+    def update(self, done: int, total: int | None = None) -> None:
+        """Nothing."""
+
+
 class Lines:
     """Progress as log lines, for pipes and logs."""
 

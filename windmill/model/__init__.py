@@ -56,6 +56,7 @@ from windmill.model.selections import (
     Missing,
     Selection,
     StagesAgain,
+    TheseImages,
     Which,
 )
 from windmill.model.voting import (
@@ -131,6 +132,7 @@ __all__ = [
     "State",
     "Status",
     "StoredReply",
+    "TheseImages",
     "Vote",
     "Voter",
     "Voters",

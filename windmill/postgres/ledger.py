@@ -13,7 +13,8 @@ from psycopg2.extras import execute_values
 
 from windmill.catalog import BOX_WORKERS, INDEX_WORKERS, STAGES
 from windmill.core import wire
-from windmill.model import Box, BoxRef, Caption, Dispatch, Image, Job, Missing, Selection
+from windmill.findings import Standing
+from windmill.model import Box, BoxRef, Caption, Dispatch, Image, Job, Missing, Selection, State
 from windmill.postgres.connection import Session
 from windmill.postgres.queries import composed, queries, query
 from windmill.settings import Settings
@@ -70,6 +71,14 @@ class PostgresLedger:
         """See `ports.Ledger`."""
         with self._session.transaction() as cursor:
             cursor.execute(query("make_current"), {"service": service, "version": version})
+
+    def standings(self, service: str, image_ids: Sequence[int]) -> Sequence[Standing]:
+        """See `ports.TellingLedger`."""
+        asked = {"service": service, "image_ids": list(image_ids)}
+        return [
+            Standing(image_id=image_id, state=State(state), found=found, place=path or url, error=error)
+            for image_id, state, found, path, url, error in self._all(query("standings"), asked)
+        ]
 
     # --- what the queues hold -------------------------------------------------------------------------
 

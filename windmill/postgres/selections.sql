@@ -62,6 +62,16 @@ WHERE i.image_id > %(after)s AND (%(group)s::text IS NULL OR i.image_group = %(g
 ORDER BY key
 LIMIT %(limit)s;
 
+-- name: TheseImages
+SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, i.as_is, '' AS version, NULL AS box_key,
+       NULL::jsonb AS bbox, NULL AS captioner, NULL AS caption, %(services)s::text[] AS services
+FROM images i
+WHERE i.image_id = ANY (%(images)s::bigint[]) AND i.image_id > %(after)s
+  AND 1 > (SELECT count(*) FROM dispatches d
+           WHERE d.image_id = i.image_id AND d.service = ANY (%(services)s) AND d.state IN ('queued', 'parked'))
+ORDER BY key
+LIMIT %(limit)s;
+
 -- name: StagesAgain
 SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, i.as_is, '' AS version, NULL AS box_key,
        NULL::jsonb AS bbox, NULL AS captioner, NULL AS caption, %(services)s::text[] AS services
