@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ready:
-    """An engine, what opens its index, or begins it, and how many photos its model gains by seeing at once."""
+    """An engine, what opens or begins its index, and how many photos its model gains by seeing at once."""
 
     engine: Engine
     store: Callable[[], VectorStore]
