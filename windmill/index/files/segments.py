@@ -1,0 +1,73 @@
+"""Segments: immutable files of rows, each written by one process at once, and numbered by age."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from windmill.index.files import ann, meta, rows
+from windmill.index.files.layout import Layout, bordered, flush
+
+
+def write(layout: Layout, table: pa.Table) -> int:
+    """Adds a segment; gives its number. It is there as a whole or not at all.
+
+    Raises `StoreUnavailable` where the disk is full, else `StoreError`; then nothing has changed.
+    """
+    with bordered(layout.segments):
+        layout.segments.mkdir(parents=True, exist_ok=True)
+        name = f".{uuid.uuid4().hex}"
+        parquet, faiss = (layout.segments / f"{name}.{kind}" for kind in ("parquet", "faiss"))
+        try:
+            _write_files(table, parquet, faiss)
+            number = _claim(layout)
+            faiss.replace(layout.segment_faiss(number))
+            parquet.replace(layout.segment(number))  # from here on it counts
+            flush(layout.segments)
+        finally:
+            for scrap in (parquet, faiss):
+                scrap.unlink(missing_ok=True)
+    return number
+
+
+def _write_files(table: pa.Table, parquet: Path, faiss: Path) -> None:
+    dimension = table.schema.field("embedding").type.list_size
+    with rows.writer(parquet, dimension) as writer:
+        writer.write_table(table, row_group_size=rows.STREAMED)
+    live = rows.vectors(table.filter(pc.is_valid(table.column("embedding"))))
+    ann.write_flat(live.ids, live.embeddings.reshape(-1, dimension), faiss)
+    for path in (parquet, faiss):
+        flush(path)
+
+
+def _claim(layout: Layout) -> int:
+    """A number that no segment has or had: higher than all. Its FAISS file is there, empty, and ours."""
+    while True:
+        taken = layout.numbers("faiss") + layout.numbers()
+        number = max([*taken, meta.read(layout).last], default=0) + 1
+        try:
+            os.close(os.open(layout.segment_faiss(number), os.O_CREAT | os.O_EXCL, 0o644))
+        except FileExistsError:
+            continue  # somebody was faster
+        if meta.read(layout).last < number:
+            return number
+        layout.segment_faiss(number).unlink()  # others with higher numbers were written and merged meanwhile
+
+
+def forget(layout: Layout, numbers: list[int]) -> None:
+    """Deletes segments that were merged."""
+    with bordered(layout.segments):
+        for number in numbers:
+            layout.segment(number).unlink(missing_ok=True)
+            layout.segment_faiss(number).unlink(missing_ok=True)
+
+
+def ids(table: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """The ids of a table, as they stand there."""
+    found: np.ndarray[tuple[int], np.dtype[np.int64]] = table.column("image_id").to_numpy()
+    return found

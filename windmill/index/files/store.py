@@ -1,0 +1,149 @@
+"""FAISS files as a vector store: many processes add segments, and what is merged is replaced as a whole."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from windmill.errors import ConfigError, IndexDamaged, OtherEmbedder, StoreUnavailable
+from windmill.index.files import merging, meta, rows, segments
+from windmill.index.files.layout import Layout
+from windmill.index.files.meta import Meta
+from windmill.index.files.view import Base, Fresh, View
+from windmill.index.vectors import Embedder, Floats, Hit, Ids, Vectors, checked
+from windmill.model import Numbering
+
+_LOOKS = 20  # at an index that is replaced while it is looked at
+_SEGMENT = 10_000  # images in one segment at most
+_MANY, _SHARE = 64, 0.5  # a merge is due with so many segments that hold such a share of all images
+
+
+def create(prefix: Path, embedder: Embedder, numbering: Numbering) -> FaissFiles:
+    """The index at `prefix`, begun if there is none. Raises `OtherEmbedder` where it is another model's."""
+    layout = Layout(prefix.absolute())
+    with layout.lock():
+        try:
+            found = meta.read(layout)
+        except ConfigError:
+            found = Meta(embedder=embedder, numbering=numbering)
+            meta.write(layout, found)
+    if found.embedder != embedder:
+        raise OtherEmbedder(
+            f"{prefix}: an index of {found.embedder}; {embedder} has nothing in common with it: name another"
+            " prefix, or delete that index"
+        )
+    if found.numbering != numbering:
+        raise OtherEmbedder(
+            f"{prefix}: its ids are of {_NUMBERED[found.numbering]}, the new ones of {_NUMBERED[numbering]}:"
+            " name another prefix"
+        )
+    return FaissFiles(layout)
+
+
+_NUMBERED = {
+    Numbering.IMAGES: "the database (engine queue)",
+    Numbering.CONTENT: "the files' content (engines local, ray, spark)",
+}
+
+
+def open_index(prefix: Path) -> FaissFiles:
+    """The index at `prefix`. Raises `ConfigError` where there is none."""
+    return FaissFiles(Layout(prefix.absolute()))
+
+
+class FaissFiles:
+    """A `store.VectorStore` of files at a prefix. Thread-safe; sees what other processes add at once."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._lock = threading.Lock()
+        self._view: View | None = None
+        first = meta.read(layout)
+        self.embedder, self.numbering = first.embedder, first.numbering
+
+    def upsert(self, vectors: Vectors) -> None:
+        """See `store.VectorStore`; a segment is written for each 10,000 images."""
+        checked(vectors.embeddings, self.embedder)
+        for start in range(0, len(vectors), _SEGMENT):
+            part = slice(start, start + _SEGMENT)
+            some = Vectors(
+                ids=vectors.ids[part], paths=vectors.paths[part], embeddings=vectors.embeddings[part]
+            )
+            segments.write(self._layout, rows.of_vectors(some, self.embedder, datetime.now(UTC)))
+
+    def delete(self, ids: Ids) -> None:
+        """See `store.VectorStore`: tombstones, until a merge leaves the images out."""
+        there = self.fetch(ids).ids
+        if len(there):
+            segments.write(self._layout, rows.tombstones(there, self.embedder, datetime.now(UTC)))
+
+    def search(self, query: Floats, most: int, among: Ids | None = None) -> list[Hit]:
+        (asked,) = checked(np.ascontiguousarray(query[None], np.float32), self.embedder)
+        return self.view().search(asked, most, among)
+
+    def fetch(self, ids: Ids) -> Vectors:
+        return self.view().fetch(ids)
+
+    def count(self) -> int:
+        return self.view().count()
+
+    def scan(self) -> Iterator[Vectors]:
+        """See `store.VectorStore`; of the moment when it begins, unless a merge takes the files away: then it
+        raises `StoreUnavailable`."""
+        layout, at = self._layout, meta.read(self._layout)
+        sources = [
+            *([layout.parquet] if at.generation else []),
+            *map(layout.segment, merging.fresh(layout, at)),
+        ]
+        try:
+            for table in rows.merged(sources, self.embedder.dimension):
+                yield rows.vectors(table)
+        except FileNotFoundError as exc:
+            raise StoreUnavailable(f"{layout.prefix}: it was merged meanwhile: begin again") from exc
+
+    def close(self) -> None:
+        """Lets go of the files."""
+        self._view = None
+
+    def due(self) -> bool:
+        """Whether so much has come since the last merge that searching becomes slow."""
+        view = self.view()
+        fresh = sum(len(one.ids) for one in view.fresh)
+        return len(view.fresh) >= _MANY and fresh >= _SHARE * (fresh + view.meta.count)
+
+    def view(self) -> View:
+        """What there is now. Raises `IndexDamaged`, `OtherEmbedder`, `StoreUnavailable`."""
+        with self._lock:
+            for _ in range(_LOOKS):
+                merging.settle(self._layout)
+                at = meta.read(self._layout)
+                try:
+                    view = self._seen(self._view, at)
+                except (FileNotFoundError, IndexDamaged) as exc:
+                    if self._stands(at):  # else its files were those of two merges
+                        raise IndexDamaged(str(exc)) from exc
+                else:
+                    if self._stands(at):
+                        self._view = view
+                        return view
+        raise StoreUnavailable(f"{self._layout.prefix}: it is being merged over and over: try again")
+
+    def _seen(self, known: View | None, at: Meta) -> View:
+        numbers = merging.fresh(self._layout, at)
+        if known is None or known.meta.generation != at.generation:
+            known = View(at, Base(self._layout, at) if at.generation else None, ())
+        seen = [one.number for one in known.fresh]
+        if seen != numbers[: len(seen)]:  # one came late, or was set aside
+            known, seen = View(at, known.base, ()), []
+        for number in numbers[len(seen) :]:
+            known = known.with_segment(Fresh.read(self._layout, number, at.embedder))
+        return known
+
+    def _stands(self, at: Meta) -> bool:
+        """Whether nothing was merged since."""
+        merging_now = self._layout.ready.prefix.parent.exists()
+        return not merging_now and meta.read(self._layout).generation == at.generation
