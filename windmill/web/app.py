@@ -79,7 +79,7 @@ class App:
 
     async def search(self, asked: Annotated[Asked, Query()]) -> Response:
         """The images nearest to words, or to an image of the index."""
-        query = asked.query(self.library.condition)
+        query = asked.query()
         with self.searches.place():
             return JSONResponse(await self.searches.do(lambda: self.library.search(query, asked.where)))
 
@@ -94,7 +94,7 @@ class App:
                 if form.file is None:
                     raise ImageError("no image: POST it as multipart field `file`")
                 asked = shapes.asked({**request.query_params, **form.texts})
-                query = asked.query(self.library.condition, form.file)
+                query = asked.query(form.file)
                 return JSONResponse(await self.searches.do(lambda: self.library.search(query, asked.where)))
         except FullError:
             await uploads.discarded(request)  # or a client that is still sending never reads why

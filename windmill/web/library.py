@@ -8,13 +8,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from windmill.core.where import Condition
+from windmill.core.fields import FIELDS
 from windmill.errors import ConfigError
 from windmill.findings import Findings
 from windmill.index import answers
@@ -73,7 +73,7 @@ class _Examples:
 class Library:
     """An index, and what is known of its images. `details` is None where there is no database.
 
-    `condition` reads what a person wrote; `reads_words`: whether the index can be asked by words.
+    `reads_words`: whether the index can be asked by words.
     """
 
     def __init__(
@@ -81,12 +81,10 @@ class Library:
         searcher: Searcher,
         files: Pictures,
         *,
-        condition: Callable[[str], Condition],
         details: Details | None = None,
         reads_words: bool = True,
     ) -> None:
         self._searcher, self._store, self._files = searcher, searcher.store, files
-        self.condition = condition
         self._details, self._reads_words = details, reads_words
         self._shelf = Shelf()
         self._examples: _Examples | None = None
@@ -129,6 +127,10 @@ class Library:
             "conditions": self._details is not None,
             "votes": examples.votes,
             "groups": examples.groups,
+            "fields": [
+                {"name": name, "about": field.about, "examples": field.examples}
+                for name, field in FIELDS.items()
+            ],
             "examples": examples.images,
         }
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from windmill.core.where import Condition
+from windmill.core import where as conditions
 from windmill.errors import ConfigError
 from windmill.index.searching import MOST, Query
 from windmill.web.refusals import complaints
@@ -47,7 +47,7 @@ class Asked(BaseModel):
         """A field that was left empty is none."""
         return {name: value for name, value in fields.items() if value != ""}
 
-    def query(self, condition: Callable[[str], Condition], image: tuple[str, bytes] | None = None) -> Query:
+    def query(self, image: tuple[str, bytes] | None = None) -> Query:
         """The same for a `Searcher`. Raises `ConfigError`."""
         if not (self.text.strip() or image or self.like is not None):
             raise ConfigError(
@@ -60,7 +60,7 @@ class Asked(BaseModel):
             image=image,
             like=self.like,
             most=self.top_k,
-            where=condition(self.where) if self.where.strip() else None,
+            where=conditions.parse(self.where) if self.where.strip() else None,
             least=self.min_score,
         )
 
@@ -173,6 +173,14 @@ class GroupShape(BaseModel):
     images: int
 
 
+class FieldShape(BaseModel):
+    """What a condition can ask of an image."""
+
+    name: str = Field(examples=["nsfw"])
+    about: str
+    examples: list[str] = Field(examples=[["nsfw < 0.1"]])
+
+
 class OverviewShape(BaseModel):
     """The index, and what can be asked of it."""
 
@@ -183,6 +191,7 @@ class OverviewShape(BaseModel):
     writable: bool = Field(description="Whether images can be removed, with a token.")
     votes: list[VotedShape]
     groups: list[GroupShape]
+    fields: list[FieldShape]
     examples: list[EntryShape]
 
 
