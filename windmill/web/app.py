@@ -36,13 +36,15 @@ _SEARCHES = (4, 28)  # at once, and waiting; each may look at every vector
 _PICTURES = (max(2, os.cpu_count() or 1), 250)  # a page of 200 hits asks for all of them
 
 Told = dict[int | str, dict[str, Any]]
+_ANY_OTHER: Told = {"default": {"model": shapes.Error, "description": "Any other error"}}
 ImageId = Annotated[int, InPath(ge=0, le=shapes.MOST_ID, description="The image's id.", examples=[12])]
 
 
 def _errors(*statuses: int) -> Told:
-    return {
-        status: {"model": shapes.ErrorShape, "description": HTTPStatus(status).phrase} for status in statuses
+    told: Told = {
+        status: {"model": shapes.Error, "description": HTTPStatus(status).phrase} for status in statuses
     }
+    return told | _ANY_OTHER
 
 
 _UPLOAD = {
@@ -166,7 +168,7 @@ def create(library: Library, rules: Rules) -> ASGIApp:
 
 
 def _route(api: FastAPI, app: App) -> None:
-    searched: Mapping[str, Any] = {"response_model": shapes.AnswerShape, "tags": ["search"]}
+    searched: Mapping[str, Any] = {"response_model": shapes.Answer, "tags": ["search"]}
     api.get("/api/search", responses=_errors(400, 401, 403, 503), **searched)(app.search)
     api.post(
         "/api/search/image",
@@ -176,12 +178,12 @@ def _route(api: FastAPI, app: App) -> None:
     )(app.search_image)
     api.get(
         "/api/overview",
-        response_model=shapes.OverviewShape,
+        response_model=shapes.Overview,
         tags=["server"],
         responses=_errors(401, 403, 503),
     )(app.overview)
     images: Mapping[str, Any] = {"tags": ["images"], "responses": _errors(401, 403, 404, 503)}
-    api.get("/api/images/{image_id}", response_model=shapes.EntryShape, **images)(app.image)
+    api.get("/api/images/{image_id}", response_model=shapes.Entry, **images)(app.image)
     api.delete("/api/images/{image_id}", status_code=204, **images)(app.forget)
     api.get("/images/{image_id}", response_class=Response, **images)(app.picture)
-    api.get("/health", response_model=shapes.HealthShape, tags=["server"], responses=_errors(503))(app.health)
+    api.get("/health", response_model=shapes.Health, tags=["server"], responses=_errors(503))(app.health)

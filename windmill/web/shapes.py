@@ -73,7 +73,7 @@ def asked(fields: Mapping[str, Any]) -> Asked:
         raise ConfigError(complaints(exc.errors())) from exc
 
 
-class BoxShape(BaseModel):
+class Box(BaseModel):
     """In pixels of the upright image, from its left upper corner."""
 
     x: float
@@ -82,16 +82,16 @@ class BoxShape(BaseModel):
     height: float
 
 
-class MergedBoxShape(BaseModel):
+class MergedBox(BaseModel):
     """A merged box: what it is, how sure the detectors are of it, and how many agree."""
 
     label: str = Field(examples=["car"])
-    box: BoxShape
+    box: Box
     detection_count: int = Field(examples=[3])
     score: float = Field(examples=[0.93])
 
 
-class FoundShape(BaseModel):
+class Found(BaseModel):
     """What the pipeline found in an image."""
 
     image_id: int
@@ -102,8 +102,8 @@ class FoundShape(BaseModel):
     votes: list[tuple[str, str, int]] = Field(
         description="Emoji, label, and how many voted for it.", examples=[[("🚗", "car", 4)]]
     )
-    boxes: list[MergedBoxShape]
-    faces: list[BoxShape]
+    boxes: list[MergedBox]
+    faces: list[Box]
     colours: list[tuple[str, str]] = Field(
         description="Hex code and name.", examples=[[("#e3b130", "Goldenrod")]]
     )
@@ -111,23 +111,23 @@ class FoundShape(BaseModel):
     errors: list[str] = Field(description="What a service could not do with it.")
 
 
-class EntryShape(BaseModel):
+class Entry(BaseModel):
     """An image of the index. Ids can need 63 bits: JavaScript takes them from the end of `file`."""
 
     image_id: int = Field(examples=[12])
     path: str = Field(examples=["/photos/2024/DSC_0815.jpg"])
     file: str = Field(description="Where the picture is, below this address.", examples=["/images/12"])
-    found: FoundShape | None = Field(description="Null where the database does not know the image.")
+    found: Found | None = Field(description="Null where the database does not know the image.")
 
 
-class HitShape(EntryShape):
+class Hit(Entry):
     """An image that was found, and how near it is."""
 
     rank: int = Field(examples=[1])
     score: float = Field(description="Cosine between the image's embedding and the query's.", examples=[0.31])
 
 
-class QueryShape(BaseModel):
+class Question(BaseModel):
     """What was asked, as it was understood."""
 
     text: str
@@ -138,18 +138,18 @@ class QueryShape(BaseModel):
     min_score: float | None
 
 
-class AnswerShape(BaseModel):
+class Answer(BaseModel):
     """The images that fit, best first."""
 
-    query: QueryShape
+    query: Question
     fits: bool = Field(description="Whether any image fits.")
     cutoff: float = Field(description="The score from which on an image fits.", examples=[0.24])
     best_score: float | None = Field(description="The best score there was, if any image was looked at.")
     matching: int | None = Field(description="How many images meet the condition, if there is one.")
-    hits: list[HitShape]
+    hits: list[Hit]
 
 
-class EmbedderShape(BaseModel):
+class Embedder(BaseModel):
     """What made the vectors."""
 
     service: str = Field(examples=["clip"])
@@ -158,7 +158,7 @@ class EmbedderShape(BaseModel):
     dimension: int
 
 
-class VotedShape(BaseModel):
+class Voted(BaseModel):
     """A vote's winner, and how many of the images that were looked at have it."""
 
     emoji: str
@@ -166,14 +166,14 @@ class VotedShape(BaseModel):
     images: int
 
 
-class GroupShape(BaseModel):
+class Group(BaseModel):
     """A group of images, and how many of those that were looked at are of it."""
 
     group: str
     images: int
 
 
-class FieldShape(BaseModel):
+class Askable(BaseModel):
     """What a condition can ask of an image."""
 
     name: str = Field(examples=["nsfw"])
@@ -181,34 +181,34 @@ class FieldShape(BaseModel):
     examples: list[str] = Field(examples=[["nsfw < 0.1"]])
 
 
-class OverviewShape(BaseModel):
+class Overview(BaseModel):
     """The index, and what can be asked of it."""
 
     images: int
-    embedder: EmbedderShape
+    embedder: Embedder
     reads_words: bool = Field(description="Whether `text` can be asked.")
     conditions: bool = Field(description="Whether `where` can be asked.")
     writable: bool = Field(description="Whether images can be removed, with a token.")
-    votes: list[VotedShape]
-    groups: list[GroupShape]
-    fields: list[FieldShape]
-    examples: list[EntryShape]
+    votes: list[Voted]
+    groups: list[Group]
+    fields: list[Askable]
+    examples: list[Entry]
 
 
-class HealthShape(BaseModel):
+class Health(BaseModel):
     """That it works."""
 
     status: str = Field(examples=["healthy"])
     images: int
 
 
-class MessageShape(BaseModel):
+class Message(BaseModel):
     """Why not."""
 
     message: str
 
 
-class ErrorShape(BaseModel):
+class Error(BaseModel):
     """What every error looks like."""
 
-    error: MessageShape
+    error: Message

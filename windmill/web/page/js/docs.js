@@ -57,6 +57,5 @@ for (const [path, deeds] of Object.entries(api.paths)) {
   for (const [verb, deed] of Object.entries(deeds)) at("paths").append(...chapter(path, verb, deed));
 }
 for (const [name, schema] of Object.entries(api.components.schemas)) {
-  if (!/Shape$/.test(name)) continue;
   at("shapes").append(make("h3", { id: name }, name), make("p", {}, schema.description ?? ""), table(properties(schema)));
 }
