@@ -1,4 +1,4 @@
-"""What can be asked of an image in a condition: the one table that the parser, the help and the docs go by."""
+"""What can be asked of an image in a condition: the table that the parser, the help and the docs go by."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def parse(text: str) -> Condition:
     reader = _Reader(tuple(_tokens(text)))
     condition = reader.any(0)
     if reader.next.kind != "end":
-        raise reader.expected("and, or, or the end")
+        raise reader.expected('"and", "or" or the end')
     return condition
 
 
@@ -166,7 +166,7 @@ class _Reader:
         if not self._took("("):
             return self._statement()
         inner = self.any(depth + 1)
-        self._take(")", "and, or, or )")
+        self._take(")", '"and", "or" or ")"')
         return inner
 
     def _statement(self) -> Condition:
@@ -178,7 +178,7 @@ class _Reader:
             return Has(field=name, value=self._sought())
         if field.under and self._took("["):
             key = self._sought()
-            self._take("]", "]")
+            self._take("]", '"]"')
             return self._compare(name, key, field.under)
         if field.itself and self.next.word in OPERATORS:
             return self._compare(name, None, field.itself)
@@ -187,7 +187,7 @@ class _Reader:
     def _field(self) -> tuple[str, Field]:
         token = self.next
         if token.kind != "word" or token.word in _KEYWORDS:
-            raise self.expected(f"a field ({', '.join(FIELDS)}), not or (")
+            raise self.expected(f'a field ({", ".join(FIELDS)}), "not" or "("')
         if token.word not in FIELDS:
             shown = line(token.written, _SHOWN)
             raise _refused(token.place, f"{shown} is no field; there are {', '.join(FIELDS)}")

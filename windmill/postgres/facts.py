@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import operator as compare
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any as Whatever
 
 import numpy as np
@@ -13,6 +14,7 @@ from psycopg2 import sql
 
 from windmill import catalog
 from windmill.core import senses
+from windmill.core.senses import Meant
 from windmill.core.where import All, Any, Compare, Condition, Has, Not
 from windmill.errors import ConfigError
 from windmill.findings import Findings
@@ -28,6 +30,10 @@ _CAPTIONERS = [name for name, facts in catalog.BUILT_IN.items() if "semantic" in
 _OPERATORS = {
     "=": sql.SQL("="), "!=": sql.SQL("<>"),
     "<": sql.SQL("<"), "<=": sql.SQL("<="), ">": sql.SQL(">"), ">=": sql.SQL(">="),
+}  # fmt: skip
+_COMPARE: Mapping[str, Callable[[Whatever, Whatever], bool]] = {
+    "=": compare.eq, "!=": compare.ne,
+    "<": compare.lt, "<=": compare.le, ">": compare.gt, ">=": compare.ge,
 }  # fmt: skip
 _NUMBERS = {Numbering.IMAGES: "number_images", Numbering.CONTENT: "number_content"}
 _PARTS = ("box", "said", "captioner", "count", "entry")  # what statements have in common
@@ -119,60 +125,73 @@ class _Writer:
             case All(of) | Any(of):
                 joint = sql.SQL(" AND " if isinstance(where, All) is wanted else " OR ")
                 return sql.SQL("({})").format(joint.join(self.condition(one, wanted=wanted) for one in of))
-            case Has(field=name, value=value):
-                return self._statement(f"{name}_holds", wanted, value=value, meant=_meant(value))
-            case Compare(key=None):
-                return self._statement(_itself(where), wanted, operator=where.operator, value=where.value)
-            case Compare(field="metadata"):
-                return self._entry(where, wanted)
-            case Compare(key=str(key)):
-                values = {"operator": where.operator, "value": where.value, "meant": _meant(key)}
-                return self._statement(f"{where.field}_under", wanted, **values)
+            case Has():
+                return self._holds(where, wanted)
+            case Compare(key=str()):
+                return self._under(where, wanted)
+            case Compare():
+                return self._compared(_itself(where), where, wanted)
         raise AssertionError(f"{where!r} is no condition")
 
-    def _entry(self, where: Compare, wanted: bool) -> sql.Composable:
-        section, _, name = str(where.key).rpartition(".")
-        kind = "text" if isinstance(where.value, str) else "number"
-        path = [*(section.split(".") if section else ["exif"]), name]
-        return self._statement(
-            f"metadata_{kind}", wanted, operator=where.operator, value=where.value, path=path
-        )
+    def _holds(self, where: Has, wanted: bool) -> sql.Composable:
+        meant = senses.meant(where.value)
+        name = _votes(meant) if where.field == "votes" else where.field
+        return self._statement(f"{name}_holds", wanted, value=where.value, **_given(where.value, meant))
+
+    def _under(self, where: Compare, wanted: bool) -> sql.Composable:
+        key = str(where.key)
+        if where.field == "metadata":
+            kind = "text" if isinstance(where.value, str) else "number"
+            return self._compared(f"metadata_{kind}", where, wanted, path=_path(key))
+        meant = senses.meant(key)
+        name = _votes(meant) if where.field == "votes" else where.field
+        counted = self._compared(f"{name}_under", where, wanted, **_given(key, meant))
+        if wanted is _COMPARE[where.operator](0, where.value):
+            return counted
+        some = self._holds(Has(field=where.field, value=key), wanted=True)  # which is found faster
+        return sql.SQL("({some} AND {counted})").format(some=some, counted=counted)
+
+    def _compared(self, name: str, where: Compare, wanted: bool, **values: Whatever) -> sql.Composable:
+        return self._statement(name, wanted, operator=where.operator, value=where.value, **values)
 
     def _statement(
         self, name: str, wanted: bool, *, operator: str = "=", **values: Whatever
     ) -> sql.Composable:
         contrary = f"{name}_not"
         text = query(contrary if not wanted and contrary in queries() else name)
-        gaps = {
-            "number": self.number,
-            "operator": _OPERATORS[operator],
-            **{gap: self._bound(value) for gap, value in _given(wanted, values).items()},
-        }
+        gaps = {"number": self.number, "operator": _OPERATORS[operator]}
+        for gap, value in {"wanted": wanted, "captioners": _CAPTIONERS, **values}.items():
+            gaps[gap] = sql.Placeholder(self._bound(value))
         parts = {part: sql.SQL(query(part)).format(**gaps) for part in _PARTS if f"{{{part}}}" in text}
         return sql.SQL("({})").format(sql.SQL(text).format(**gaps, **parts))
 
-    def _bound(self, value: Whatever) -> sql.Composable:
+    def _bound(self, value: Whatever) -> str:
         name = f"value_{len(self.values)}"
         self.values[name] = value
-        return sql.Placeholder(name)
+        return name
 
 
-def _given(wanted: bool, values: Mapping[str, Whatever]) -> Mapping[str, Whatever]:
-    return {"wanted": wanted, "captioners": _CAPTIONERS, "meant": None, "path": None, **values}
+def _votes(meant: Meant) -> str:
+    """Votes are for emoji: a word stands for its own; one without is looked for behind the votes."""
+    return "votes" if meant.emoji else "votes_named"
+
+
+def _path(key: str) -> list[str]:
+    """Where a metadata reply has an entry: an EXIF tag where no section is named."""
+    section, _, name = key.rpartition(".")
+    return [*(section.split(".") if section else ["exif"]), name]
+
+
+def _given(said: str, meant: Meant) -> Mapping[str, Whatever]:
+    """What votes, boxes and colours may call it: the emoji alone, and all as JSON."""
+    code = f"{said.strip().upper()} "  # Copic's, which stands before the colour's name
+    return {
+        "emoji": list(meant.emoji),
+        "meant": json.dumps({**asdict(meant), "code": code}, ensure_ascii=False),
+    }
 
 
 def _itself(where: Compare) -> str:
     """`created = '2024-01-31'` is true all day."""
     of_a_day = where.field == "created" and len(str(where.value)) == _DAY
     return "created_day" if of_a_day else f"{where.field}_is"
-
-
-def _meant(said: str) -> str:
-    """What votes, boxes and colours may call it, as JSON."""
-    meant: dict[str, object] = {
-        "words": senses.spellings(said),
-        "emoji": senses.emoji(said),
-        "classes": senses.class_names(said),
-        "code": f"{said.strip().upper()} ",
-    }
-    return json.dumps(meant, ensure_ascii=False)

@@ -16,17 +16,29 @@ i.image_id;
 ('x' || encode(substr(i.content_hash, 1, 8), 'hex'))::bit(64)::bigint & 9223372036854775807;
 
 -- name: votes_holds
+-- By the index consensus_emoji.
 EXISTS (SELECT FROM consensus c
         WHERE c.image_id = i.image_id
-          AND jsonb_path_exists(c.consensus_data, '$.votes.consensus[*] ? (@.emoji == $emoji[*]
-                  || @.bounding_boxes[*].label == $words[*] || @.evidence.semantic.words[*] == $words[*])',
-                  {meant}) = {wanted});
+          AND (jsonb_path_query_array(c.consensus_data, '$.votes.consensus[*].emoji') ?| {emoji}::text[]) = {wanted});
 
 -- name: votes_under
 EXISTS (SELECT FROM consensus c
         WHERE c.image_id = i.image_id
-          AND (coalesce(jsonb_path_query_first(c.consensus_data, '$.votes.consensus[*] ? (@.emoji == $emoji[*]
-                  || @.bounding_boxes[*].label == $words[*] || @.evidence.semantic.words[*] == $words[*]).votes',
+          AND (coalesce(jsonb_path_query_first(c.consensus_data, '$.votes.consensus[*] ? (@.emoji == $emoji[*]).votes',
+                                               {meant})::numeric, 0) {operator} {value}) = {wanted});
+
+-- name: votes_named_holds
+-- By a word that has no emoji: a label of what stands behind a vote, or a caption's word.
+EXISTS (SELECT FROM consensus c
+        WHERE c.image_id = i.image_id
+          AND jsonb_path_exists(c.consensus_data, '$.votes.consensus[*] ? (@.bounding_boxes[*].label == $words[*]
+                  || @.evidence.semantic.words[*] == $words[*])', {meant}) = {wanted});
+
+-- name: votes_named_under
+EXISTS (SELECT FROM consensus c
+        WHERE c.image_id = i.image_id
+          AND (coalesce(jsonb_path_query_first(c.consensus_data, '$.votes.consensus[*]
+                  ? (@.bounding_boxes[*].label == $words[*] || @.evidence.semantic.words[*] == $words[*]).votes',
                   {meant})::numeric, 0) {operator} {value}) = {wanted});
 
 -- name: boxes_holds
@@ -69,12 +81,13 @@ r.status = 'success' AND ('semantic' = ANY (r.service_types)
                           OR (r.service_types IS NULL AND r.service = ANY ({captioners}::text[])));
 
 -- name: colours_holds
+-- As a number, so that the planner takes it for more work than to look at the service first.
 EXISTS (SELECT FROM results r
         WHERE r.image_id = i.image_id AND r.service = 'colors' AND r.status = 'success'
           AND jsonb_path_exists(r.data, '$.predictions[*] ? (@.primary.temperature == $words[*]
                   || @.palette.colors[*].prismacolor == $words[*] || @.palette.colors[*].hex == $words[*]
                   || @.palette.colors[*].copic == $words[*] || @.palette.colors[*].copic starts with $code)',
-                  {meant}) = {wanted});
+                  {meant})::int = {wanted}::int);
 
 -- name: faces_is
 (coalesce((SELECT {count} FROM results r
