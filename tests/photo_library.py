@@ -5,13 +5,12 @@ import json
 import numpy as np
 from PIL import Image as Pictures
 
-from windmill.errors import ConfigError
 from windmill.findings import Findings, FoundBox
 from windmill.images import ImageFiles
 from windmill.index.memory import MemoryStore
 from windmill.index.searching import Searcher
 from windmill.index.vectors import Embedder, Vectors
-from windmill.model import Box, Image
+from windmill.model import Box
 from windmill.settings import Settings
 from windmill.vocabularies import emoji_of
 from windmill.web.library import Library
@@ -60,7 +59,7 @@ class Photos:
         known = {path.read_bytes(): n for n, path in self.paths.items()}
         return self.vector(self.photos[known[data]]["objects"] if data in known else [])
 
-    # --- a library.Details, and searching.Facts ---
+    # --- a library.Known ---
 
     def matching(self, where, numbering):
         """Those with the object, whatever else is asked."""
@@ -68,11 +67,6 @@ class Photos:
 
     def of(self, ids, numbering):
         return {int(n): self._findings(int(n)) for n in ids}
-
-    def image_of(self, number):
-        if number not in self.paths:
-            raise ConfigError(f"image {number} is not in the database")
-        return Image(image_id=number, path=str(self.paths[number]))
 
     def _findings(self, number):
         photo, path = self.photos[number], self.paths[number]
@@ -99,26 +93,15 @@ class Photos:
             ),
             colours=tuple(_TONES.items()),
             text="STOP" if number % 5 == 0 else "",
+            group="streets" if number % 2 else "parks",
+            captions=(("blip", photo["captions"][0]),),
         )
 
 
-class Details:
-    """`Photos` as a database: there, `image` has another meaning."""
-
-    def __init__(self, photos):
-        self.of, self.matching = photos.of, photos.matching
-        self._photos = photos
-
-    def image(self, number, numbering):
-        return self._photos.image_of(number)
-
-
 def library(photos, *, database=True):
-    details = Details(photos) if database else None
-    searcher = Searcher(
-        store=photos.store(), asked=lambda: photos, cutoff=lambda embedder, query: CUTOFF, facts=details
-    )
-    return Library(searcher, ImageFiles(Settings()), details=details)
+    known = photos if database else None
+    searcher = Searcher(store=photos.store(), asked=lambda: photos, cutoff=lambda *_: CUTOFF, facts=known)
+    return Library(searcher, ImageFiles(Settings()), known)
 
 
 def _votes(findings, word):

@@ -15,7 +15,9 @@ from starlette.responses import FileResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from windmill.core import where as conditions
 from windmill.errors import ImageError
+from windmill.index.searching import MOST
 from windmill.services import uploads
 from windmill.web import refusals, shapes
 from windmill.web.desk import Desk
@@ -102,6 +104,16 @@ class App:
             await uploads.discarded(request)  # or a client that is still sending never reads why
             raise
 
+    async def meeting(
+        self,
+        where: Annotated[str, Query(min_length=1, description="The condition.", examples=["faces >= 2"])],
+        top_k: Annotated[int, Query(ge=1, le=MOST, description="How many images, at most.")] = 10,
+    ) -> Response:
+        """Images that meet a condition, whatever they look like: in the order of their ids."""
+        condition = conditions.parse(where)
+        with self.searches.place():
+            return JSONResponse(await self.searches.do(lambda: self.library.meeting(condition, top_k)))
+
     async def image(self, image_id: ImageId) -> Response:
         """All that is known of an image: where it is, its size, votes, merged boxes, faces, colours, text."""
         with self.searches.place():
@@ -183,6 +195,9 @@ def _route(api: FastAPI, app: App) -> None:
         responses=_errors(401, 403, 503),
     )(app.overview)
     images: Mapping[str, Any] = {"tags": ["images"], "responses": _errors(401, 403, 404, 503)}
+    api.get(
+        "/api/images", response_model=shapes.Meeting, tags=["images"], responses=_errors(400, 401, 403, 503)
+    )(app.meeting)
     api.get("/api/images/{image_id}", response_model=shapes.Entry, **images)(app.image)
     api.delete("/api/images/{image_id}", status_code=204, **images)(app.forget)
     api.get("/images/{image_id}", response_class=Response, **images)(app.picture)

@@ -4,65 +4,48 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Generic, Protocol, TypeVar
 
 from windmill.core.where import Condition
 from windmill.errors import ConfigError, ServiceUnavailable, StoreUnavailable
 from windmill.findings import Findings
-from windmill.index.searching import Facts, QueryEmbedder
+from windmill.index.searching import QueryEmbedder
 from windmill.index.vectors import Embedder, Floats, Ids
-from windmill.model import Image, Numbering
-from windmill.web.library import Details
+from windmill.model import Numbering
+from windmill.web.library import Known
 
 
-class Known(Facts, Details, Protocol):
-    """All that is asked of a database."""
+class Lent:
+    """A `library.Known` for several threads: each call has one of a few connections to itself.
 
+    That the database is wrongly set up is no fault of who asks: a `StoreUnavailable`.
+    """
 
-Kind = TypeVar("Kind", bound=Known)
-
-
-class Lent(Generic[Kind]):
-    """`Known` for several threads: each call has one of a few connections to itself."""
-
-    def __init__(self, connections: list[Kind]) -> None:
-        self._free: queue.SimpleQueue[Kind] = queue.SimpleQueue()
+    def __init__(self, connections: Iterable[Known]) -> None:
+        self._free: queue.SimpleQueue[Known] = queue.SimpleQueue()
         for one in connections:
             self._free.put(one)
 
     def matching(self, where: Condition, numbering: Numbering) -> Ids:
         """See `searching.Facts`."""
-        with self._one() as known, _servers_own():
+        with self._one() as known:
             return known.matching(where, numbering)
 
     def of(self, ids: Ids, numbering: Numbering) -> Mapping[int, Findings]:
-        """See `library.Details`."""
-        with self._one() as known, _servers_own():
+        """See `library.Known`."""
+        with self._one() as known:
             return known.of(ids, numbering)
 
-    def image(self, image_id: int, numbering: Numbering) -> Image:
-        """See `library.Details`."""
-        with self._one() as known:
-            return known.image(image_id, numbering)
-
     @contextmanager
-    def _one(self) -> Iterator[Kind]:
+    def _one(self) -> Iterator[Known]:
         one = self._free.get()
         try:
             yield one
+        except ConfigError as exc:
+            raise StoreUnavailable(str(exc)) from exc
         finally:
             self._free.put(one)
-
-
-@contextmanager
-def _servers_own() -> Iterator[None]:
-    """A database that is wrongly set up is no fault of who asked."""
-    try:
-        yield
-    except ConfigError as exc:
-        raise StoreUnavailable(str(exc)) from exc
 
 
 class OneModel:

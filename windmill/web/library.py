@@ -5,6 +5,7 @@ All of it blocks, and is called by several threads at once.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -15,33 +16,35 @@ from typing import Any, Protocol
 import numpy as np
 
 from windmill.core.fields import FIELDS
-from windmill.errors import ConfigError
+from windmill.core.where import Condition
+from windmill.errors import ConfigError, StoreError
 from windmill.findings import Findings
 from windmill.index import answers
-from windmill.index.searching import Query, Searcher
+from windmill.index.searching import Facts, Query, Searcher
 from windmill.index.vectors import Ids, Vectors
 from windmill.model import Image, Numbering
 from windmill.web.pictures import Picture, Shelf, told_kind
+
+log = logging.getLogger(__name__)
 
 _SAMPLE = 500  # images that examples of conditions are taken from
 _EXAMPLES = 12  # of each kind
 _SHOWN = 24  # images that are there before anybody searches
 _FRESH = 300.0  # seconds that an overview's examples stay
+_PART = 1_000  # ids that are looked up at once
+
+Entries = list[dict[str, Any]]
 
 
 class Unknown(ConfigError):
     """An image that is not in the index: 404."""
 
 
-class Details(Protocol):
+class Known(Facts, Protocol):
     """What the database knows of images."""
 
     def of(self, ids: Ids, numbering: Numbering) -> Mapping[int, Findings]:
         """What was found in these images; those that are not in the database are left out."""
-        ...
-
-    def image(self, image_id: int, numbering: Numbering) -> Image:
-        """Where an image's bytes are. Raises `ConfigError` for one that is not in the database."""
         ...
 
 
@@ -65,27 +68,22 @@ class Pictures(Protocol):
 class _Examples:
     """What there is to ask for, and some images, as of a while ago."""
 
-    votes: list[dict[str, Any]]
-    groups: list[dict[str, Any]]
-    images: list[dict[str, Any]]
+    votes: Entries
+    groups: Entries
+    images: Entries
 
 
 class Library:
-    """An index, and what is known of its images. `details` is None where there is no database.
+    """An index, and what is known of its images: nothing, where `known` is None.
 
     `reads_words`: whether the index can be asked by words.
     """
 
     def __init__(
-        self,
-        searcher: Searcher,
-        files: Pictures,
-        *,
-        details: Details | None = None,
-        reads_words: bool = True,
+        self, searcher: Searcher, files: Pictures, known: Known | None, *, reads_words: bool = True
     ) -> None:
         self._searcher, self._store, self._files = searcher, searcher.store, files
-        self._details, self._reads_words = details, reads_words
+        self._known, self._reads_words = known, reads_words
         self._shelf = Shelf()
         self._examples: _Examples | None = None
         self._as_of = 0.0  # by the monotonic clock
@@ -98,6 +96,13 @@ class Library:
         answer = self._searcher(query)
         ids = np.array(sorted(hit.image_id for hit in answer.hits), np.int64)
         return answers.document(query, answers.Told(answer, self._found(ids)), where)
+
+    def meeting(self, where: Condition, most: int) -> dict[str, Any]:
+        """Images that meet a condition, by their ids, and how many do. Raises `ConfigError`, `StoreError`."""
+        if self._known is None:
+            raise ConfigError("conditions ask the database, and this server has none")
+        ids = self._known.matching(where, self._store.numbering)
+        return {"matching": len(ids), "images": self._first(ids, most)}
 
     def image(self, image_id: int) -> dict[str, Any]:
         """All that is known of an image. Raises `Unknown`, `StoreError`."""
@@ -124,7 +129,7 @@ class Library:
             "images": self.count(),
             "embedder": asdict(self._store.embedder),
             "reads_words": self._reads_words,
-            "conditions": self._details is not None,
+            "conditions": self._known is not None,
             "votes": examples.votes,
             "groups": examples.groups,
             "fields": [
@@ -141,10 +146,27 @@ class Library:
         return found
 
     def _found(self, ids: Ids) -> Mapping[int, Findings]:
-        return self._details.of(ids, self._store.numbering) if self._details and len(ids) else {}
+        """Nothing where the database is away: what was asked for is there all the same."""
+        if self._known is None or not len(ids):
+            return {}
+        try:
+            return self._known.of(ids, self._store.numbering)
+        except StoreError as exc:
+            log.warning("what was found in images is left out: %s", exc)
+            return {}
 
-    def _entries(self, held: Vectors) -> list[dict[str, Any]]:
-        found = self._found(held.ids)
+    def _first(self, ids: Ids, most: int) -> Entries:
+        """The first of these that are in the index."""
+        entries: Entries = []
+        for start in range(0, len(ids), _PART):
+            held = self._store.fetch(ids[start : start + _PART])
+            entries += self._entries(held, most - len(entries))
+            if len(entries) == most:
+                break
+        return entries
+
+    def _entries(self, held: Vectors, most: int = _PART) -> Entries:
+        found = self._found(held.ids[:most])
         return [
             {
                 "image_id": image_id,
@@ -152,24 +174,15 @@ class Library:
                 "file": answers.file_of(image_id),
                 "found": asdict(found[image_id]) if image_id in found else None,
             }
-            for image_id, path in zip(held.ids.tolist(), held.paths, strict=True)
+            for image_id, path in zip(held.ids[:most].tolist(), held.paths, strict=False)
         ]
 
     def _made(self, image_id: int, longest: int | None) -> Picture:
-        image = self._image(image_id, self._held(image_id).paths[0])
+        path = self._held(image_id).paths[0]
+        at_address = "://" in path
+        image = Image(image_id=image_id, path=None if at_address else path, url=path if at_address else None)
         data = self._files.upright(image) if longest is None else self._files.small(image, longest)
         return Picture.of(data, told_kind(data))
-
-    def _image(self, image_id: int, path: str) -> Image:
-        """Where it is: as the database says, or the index, where there is none."""
-        if self._details is not None:
-            try:
-                return self._details.image(image_id, self._store.numbering)
-            except ConfigError as exc:
-                raise Unknown(f"image {image_id} is indexed, but not in the database") from exc
-        if path.startswith(("http://", "https://")):
-            return Image(image_id=image_id, url=path)
-        return Image(image_id=image_id, path=path)
 
     def _fresh(self) -> _Examples:
         with self._lock:  # whoever comes meanwhile needs the same
@@ -179,19 +192,23 @@ class Library:
 
     def _looked(self) -> _Examples:
         """From a look at the first images: enough to show how one asks."""
-        first = next(iter(self._store.scan()), None)
+        first = next(self._store.scan(), None)
         if first is None:
             return _Examples([], [], [])
-        step = max(1, len(first) // _SAMPLE)
-        some = self._store.fetch(first.ids[::step][:_SAMPLE])
-        found = self._found(some.ids)
-        votes = Counter((emoji, label) for one in found.values() for emoji, label, _ in one.votes)
-        spread = some.ids[:: max(1, len(some) // _SHOWN)][:_SHOWN]
+        some = self._store.fetch(_spread(first.ids, _SAMPLE))
+        found = self._found(some.ids).values()
+        votes = Counter((emoji, label) for one in found for emoji, label, _ in one.votes)
+        groups = Counter(one.group for one in found if one.group)
         return _Examples(
             votes=[
                 {"emoji": emoji, "label": label, "images": count}
                 for (emoji, label), count in votes.most_common(_EXAMPLES)
             ],
-            groups=[],
-            images=self._entries(self._store.fetch(spread)),
+            groups=[{"group": group, "images": count} for group, count in groups.most_common(_EXAMPLES)],
+            images=self._entries(self._store.fetch(_spread(some.ids, _SHOWN))),
         )
+
+
+def _spread(ids: Ids, most: int) -> Ids:
+    """Up to `most` of them, from all over."""
+    return ids[np.unique(np.linspace(0, len(ids) - 1, min(most, len(ids))).round().astype(np.int64))]

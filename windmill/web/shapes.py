@@ -108,6 +108,8 @@ class Found(BaseModel):
         description="Hex code and name.", examples=[[("#e3b130", "Goldenrod")]]
     )
     text: str = Field(description="What is written in it.")
+    group: str = Field(description="The group it was admitted to.")
+    captions: list[tuple[str, str]] = Field(description="Service and what it says of the image.")
     errors: list[str] = Field(description="What a service could not do with it.")
 
 
@@ -147,6 +149,13 @@ class Answer(BaseModel):
     best_score: float | None = Field(description="The best score there was, if any image was looked at.")
     matching: int | None = Field(description="How many images meet the condition, if there is one.")
     hits: list[Hit]
+
+
+class Meeting(BaseModel):
+    """Images that meet a condition, in the order of their ids."""
+
+    matching: int = Field(description="How many images of the database meet it.")
+    images: list[Entry] = Field(description="The first of them that are in the index.")
 
 
 class Embedder(BaseModel):

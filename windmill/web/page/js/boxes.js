@@ -21,7 +21,10 @@ export function colour(label) {
 export function outline(svg, found, { only = null, small = false } = {}) {
   svg.setAttribute("viewBox", `0 0 ${found.width} ${found.height}`);
   const { width, height } = svg.getBoundingClientRect();
-  const unit = Math.max(found.width / (width || 1), found.height / (height || 1)); // image pixels in a CSS one
+  const cut = getComputedStyle(svg.previousElementSibling).objectFit === "cover"; // as the picture lies
+  svg.setAttribute("preserveAspectRatio", `xMidYMid ${cut ? "slice" : "meet"}`);
+  const units = [found.width / (width || 1), found.height / (height || 1)];
+  const unit = cut ? Math.min(...units) : Math.max(...units); // image pixels in one of CSS
   const shapes = [];
   const labels = [];
   found.boxes.forEach((one, place) => {

@@ -13,9 +13,12 @@ function type(schema) {
   if (schema.anyOf) return joined(schema.anyOf.map(type), " or ");
   if (schema.type === "array") return make("span", {}, "list", ...(schema.items ? [" of ", type(schema.items)] : []));
   const span = [schema.minimum, schema.maximum];
-  const limits = span.some((one) => one !== undefined) ? ` ${span[0] ?? ""}–${span[1] ?? ""}` : "";
+  const told = span.some((one) => one !== undefined) && !(schema.maximum > Number.MAX_SAFE_INTEGER);
+  const limits = told ? `, ${span[0] ?? "…"} to ${span[1] ?? "…"}`.replaceAll("-", "−") : "";
   return make("span", {}, `${schema.format === "binary" ? "file" : schema.type ?? "anything"}${limits}`);
 }
+
+const plain = (text) => (text ?? "").replaceAll("`", "");
 
 const joined = (parts, by) => make("span", {}, ...parts.flatMap((part, place) => (place ? [by, part] : [part])));
 
@@ -40,7 +43,7 @@ function curl(verb, path, deed) {
 function chapter(path, verb, deed) {
   const parts = [
     make("h3", {}, make("code", {}, make("span", { className: "verb" }, verb.toUpperCase()), path)),
-    make("p", {}, deed.description ?? ""),
+    make("p", {}, plain(deed.description)),
     make("pre", { tabIndex: 0 }, curl(verb, path, deed)),
   ];
   if (deed.parameters?.length) parts.push(table(deed.parameters.map((one) => [one.name, one.schema, one.description ?? one.schema.description, one.required])));
@@ -52,10 +55,10 @@ function chapter(path, verb, deed) {
   return parts;
 }
 
-at("about").append(...api.info.description.trim().split("\n\n").map((text) => make("p", {}, text.replaceAll("`", ""))));
+at("about").append(...api.info.description.trim().split("\n\n").map((text) => make("p", {}, plain(text))));
 for (const [path, deeds] of Object.entries(api.paths)) {
   for (const [verb, deed] of Object.entries(deeds)) at("paths").append(...chapter(path, verb, deed));
 }
 for (const [name, schema] of Object.entries(api.components.schemas)) {
-  at("shapes").append(make("h3", { id: name }, name), make("p", {}, schema.description ?? ""), table(properties(schema)));
+  at("shapes").append(make("h3", { id: name }, name), make("p", {}, plain(schema.description)), table(properties(schema)));
 }

@@ -48,7 +48,7 @@ function tile(entry, best, actions) {
   const svg = draw("svg", { class: "boxes", "aria-hidden": "true" });
   const link = make("a", { className: "picture", href: actions.address(entry), tabIndex: -1 }, image, svg);
   const more = make("button", { className: "more", type: "button", title: "More like this (m)", tabIndex: -1 },
-    icon("M4 7h9a5 5 0 0 1 5 5v6", "m14 14.500 4 4 4-4", "M4 12h5", "M4 17h5"));
+    make("span", {}, icon("M4 9.5c4-4.5 8 4.5 16-.5", "M4 15.500c4-4.5 8 4.5 16-.5"), make("span", { className: "words" }, "More like this")));
   more.setAttribute("aria-label", `More like this: ${words(entry)}`);
   const item = make("li", { className: "hit" }, link, more, facts(entry, best));
   shaped(item, image, found);

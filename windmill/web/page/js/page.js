@@ -77,8 +77,9 @@ async function look(wanted) {
   notice();
   busy(true);
   const asks = state.text || state.like || state.photo;
+  const way = asks ? searched : state.where ? meeting : started;
   try {
-    const [found, best, told] = asks ? await searched(mine.signal) : started();
+    const [found, best, told] = await way(mine.signal);
     if (mine !== running) return;
     entries = found;
     answered = wanted;
@@ -93,17 +94,17 @@ async function look(wanted) {
     grid.fill([], null, {});
     at("status").textContent = "";
     if (!(error instanceof Refused)) throw error;
-    notice(sentence(error.message), ["Try again", () => look(wanted)]);
+    const passing = error.status === 0 || error.status >= 500;
+    notice(sentence(error.message), passing ? ["Try again", () => look(wanted)] : null);
   }
 }
 
 async function searched(signal) {
   const answer = await ask(...request(), { signal });
   const { hits, best_score: best, cutoff, matching } = answer;
-  if (!answer.fits) nothing(best, cutoff, matching);
+  if (!answer.fits) return [hits, best, nothing(best, cutoff, matching)];
   const among = matching === null ? "" : `, of ${grid.counted(matching)} that meet the condition`;
-  const told = answer.fits ? `${grid.counted(hits.length)}, nearest first${among}` : "Nothing fits.";
-  return [hits, best, told];
+  return [hits, best, `${grid.counted(hits.length)}, nearest first${among}`];
 }
 
 function request() {
@@ -118,18 +119,27 @@ function request() {
   return [`api/search/image?${given}`, { method: "POST", body: form }];
 }
 
-function started() {
+// A condition alone: images in no order that says anything.
+async function meeting(signal) {
+  const { images, matching } = await ask(`api/images?${new URLSearchParams({ where: state.where, top_k: at("top_k").value })}`, { signal });
+  if (!images.length) return [images, null, nothing(null, 0, 0)];
+  return [images, null, `${grid.counted(matching)} that meet the condition${images.length < matching ? `. ${number(images.length)} of them:` : ""}`];
+}
+
+async function started() {
   const { images, examples } = overview;
   return [examples, null, images ? `${grid.counted(images)}. Some of them:` : "The index is empty."];
 }
 
+// Says why there is nothing.
 function nothing(best, cutoff, matching) {
-  if (matching === 0) return notice("No image meets the condition.");
-  if (best === null) return notice("There are no other images in the index.");
-  notice(
+  if (matching === 0) notice("No image meets the condition.");
+  else if (best === null) notice("There are no other images in the index.");
+  else notice(
     `Nothing fits. The nearest image scores ${score(best)}; from ${score(cutoff)} on one would.`,
     ["Show the nearest all the same", () => go({ min_score: "-1", show: "", opened: "" })],
   );
+  return ""; // the notice says it
 }
 
 function similar(entry) {
