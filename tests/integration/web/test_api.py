@@ -231,7 +231,6 @@ def test_a_removed_image_is_found_no_more(photos):
 
 def test_hostile_uploads_are_refused_by_name(url, shared_data):
     assert "not an image" in refused(post(url, b"no image"), 400)
-    assert "the file is empty" in refused(post(url, b""), 400)
     assert "no image" in refused(
         requests.post(f"{url}/api/search/image", data={"text": "x"}, timeout=60), 400
     )
@@ -267,7 +266,7 @@ def test_a_form_that_is_none_is_refused(url):
         (ServiceUnavailable("clip is away", service="clip"), 503),
     ],
 )
-def test_what_is_away_is_said_to_be_and_when_to_come_again(photos, error):
+def test_what_is_away_is_said_to_be_and_when_to_come_again(photos, error, status):
     def away(*_):
         raise error
 
@@ -275,7 +274,7 @@ def test_what_is_away_is_said_to_be_and_when_to_come_again(photos, error):
     made._searcher = away
     with serving(made) as url:
         response = requests.get(f"{url}/api/search", {"text": "dog"}, timeout=60)
-        assert str(error) in refused(response, 503)
+        assert str(error) in refused(response, status)
         assert int(response.headers["Retry-After"]) > 0
 
 
