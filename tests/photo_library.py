@@ -20,11 +20,11 @@ _TONES = {"#2f5b7c": "Indigo Blue", "#e3b130": "Goldenrod", "#3a3a38": "Black"}
 
 
 class Photos:
-    """The first photos of `shared/data/coco-photos`: ids from 1 on, and what is in them."""
+    """The first photos of `shared/data/coco-photos`: ids from `first` on, and what is in them."""
 
-    def __init__(self, folder, count, only=lambda photo: True):
-        listed = [photo for photo in json.loads((folder / "photos.json").read_text("utf-8")) if only(photo)]
-        self.photos = dict(enumerate(listed[:count], 1))
+    def __init__(self, folder, count, first=1):
+        listed = json.loads((folder / "photos.json").read_text("utf-8"))[:count]
+        self.photos = dict(enumerate(listed, first))
         self.paths = {n: folder / photo["file_name"] for n, photo in self.photos.items()}
         self.labels = sorted({one["label"] for photo in self.photos.values() for one in photo["objects"]})
         self.embedder = Embedder(
