@@ -7,10 +7,13 @@ doi:10.1109/TPAMI.2010.57), which stay on the disk. The only place that knows FA
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import math
 import os
 import shutil
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +38,7 @@ _EFFORTS = {HNSW: (64, 128, 256, 512, 1024), IVF: (4, 8, 16, 32, 64, 128, 256, 5
 _LITTLE = 1 << 20  # bytes of a disk that is full for all that FAISS writes
 _WIDE = 0.2  # share of images among which a graph is searched; among fewer, one by one
 
+_talking = threading.Lock()
 _NO_IDS = np.empty(0, np.int64)
 
 Part = tuple[Ids, Floats]  # ids (n) and their vectors (n × dimension)
@@ -69,7 +73,7 @@ def write_flat(ids: Ids, vectors: Floats, path: Path) -> None:
 
 def read_flat(path: Path) -> Part:
     """What `write_flat` wrote. Raises `IndexDamaged`."""
-    index = _read(path, 0)
+    index = _read(path, faiss.IO_FLAG_READ_ONLY)
     if not isinstance(index, faiss.IndexIDMap2):
         raise IndexDamaged(f"{path}: holds no vectors with ids")
     ids = faiss.vector_to_array(index.id_map)
@@ -82,12 +86,16 @@ class Ann:
     def __init__(self, path: Path, tuning: Tuning) -> None:
         lists = tuning.kind == IVF
         self.tuning = tuning
-        self._index = _read(path, faiss.IO_FLAG_MMAP | faiss.IO_FLAG_ONDISK_SAME_DIR if lists else 0)
+        self._index = _read(path, faiss.IO_FLAG_READ_ONLY | faiss.IO_FLAG_ONDISK_SAME_DIR)
         self._inner = self._index if lists else faiss.downcast_index(self._index.index)
         self._ids: Ids = _NO_IDS if lists else faiss.vector_to_array(self._index.id_map)
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
+
+    @property
+    def dimension(self) -> int:
+        return int(self._index.d)
 
     def search(
         self, queries: Floats, most: int, *, among: Ids | None = None, but: Ids | None = None, effort: int = 0
@@ -136,7 +144,8 @@ class Ann:
 
 def _read(path: Path, flags: int) -> faiss.Index:
     try:
-        return faiss.read_index(str(path), flags)
+        with _hushed():
+            return faiss.read_index(str(path), flags)
     except RuntimeError as exc:
         raise IndexDamaged(f"{path}: FAISS cannot read it: missing, cut short, or another file") from exc
 
@@ -144,6 +153,21 @@ def _read(path: Path, flags: int) -> faiss.Index:
 def _write(index: faiss.Index, path: Path) -> None:
     with _writing(path):
         faiss.write_index(index, str(path))
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Lists on a disk are talked about on standard output, which belongs to results."""
+    with _talking, open(os.devnull, "wb") as nowhere:  # noqa: PTH123 -- no file
+        sys.stdout.flush()
+        kept = os.dup(1)
+        os.dup2(nowhere.fileno(), 1)
+        try:
+            yield
+        finally:
+            ctypes.CDLL(None).fflush(None)
+            os.dup2(kept, 1)
+            os.close(kept)
 
 
 @contextmanager
@@ -185,14 +209,16 @@ def _build_lists(
     lists = min(round(4 * math.sqrt(count)), room // _PER_LIST)
     empty = faiss.IndexIVFFlat(faiss.IndexFlatIP(dimension), dimension, lists, faiss.METRIC_INNER_PRODUCT)
     empty.cp.niter, empty.cp.min_points_per_centroid = _ROUNDS, 1
-    empty.train(_sample(parts, count, room))
+    empty.train(_sample(parts, count, room, dimension))
     trained = path.with_name("trained")
     _write(empty, trained)
     shards = []
-    for number, shard in enumerate(_shards(parts, trained, room, told)):
+    for number, shard in enumerate(
+        _shards(parts, trained, room // 2, told)
+    ):  # its memory doubles as it grows
         shards.append(path.with_name(f"shard{number}"))
         _write(shard, shards[-1])
-    with _writing(path):
+    with _writing(path), _hushed():
         merge_ondisk(empty, [str(shard) for shard in shards], str(path.with_suffix(".ivfdata")))
     _write(empty, path)
     for scrap in (trained, *shards):
@@ -215,17 +241,22 @@ def _shards(
         yield shard
 
 
-def _sample(parts: Callable[[], Iterable[Part]], count: int, most: int) -> Floats:
+def _sample(parts: Callable[[], Iterable[Part]], count: int, most: int, dimension: int) -> Floats:
     """Up to `most` vectors from all over."""
-    step = max(1, math.ceil(count / most))
-    return np.concatenate([vectors[::step].copy() for _, vectors in parts()])  # a view would keep all
+    step, taken = max(1, math.ceil(count / most)), 0
+    found = np.empty((most, dimension), np.float32)
+    for _, vectors in parts():
+        some = vectors[::step][: most - taken]
+        found[taken : taken + len(some)] = some
+        taken += len(some)
+    return found[:taken]
 
 
 def _tuned(ann: Ann, parts: Callable[[], Iterable[Part]], count: int) -> Tuning:
     """With the least effort that finds what comparing with all finds: asked what lies between two vectors."""
     if ann.tuning.kind == FLAT:
         return ann.tuning
-    seen = _sample(parts, count, 2 * _ASKED)
+    seen = _sample(parts, count, 2 * _ASKED, ann.dimension)
     half = len(seen) // 2
     asked = seen[:half] + seen[half : 2 * half]
     asked /= np.maximum(np.linalg.norm(asked, axis=1, keepdims=True), 1e-9)

@@ -137,7 +137,8 @@ class View:
         for one in self.fresh:
             chosen = one.live if among is None else one.live & np.isin(one.ids, among)
             scores = np.where(chosen, one.embeddings @ query, -np.inf)
-            best = np.lexsort((one.ids, -scores))[:most]
+            few = np.argpartition(-scores, most)[:most] if most < len(scores) else np.arange(len(scores))
+            best = few[np.lexsort((one.ids[few], -scores[few]))]
             hits += [
                 Hit(image_id=int(one.ids[n]), path=one.paths[n].as_py(), score=float(scores[n]))
                 for n in best.tolist()
