@@ -212,8 +212,8 @@ def read(settings: Settings) -> None:
     with closing(PostgresFacts(settings, "search")) as facts:
         for field in FIELDS.values():
             facts.matching(Not(where.parse(field.examples[0])), Numbering.IMAGES)
-        (first,) = facts.matching(where.parse("filename = '0.jpg'"), Numbering.CONTENT).tolist()
-        assert facts.of([first], Numbering.CONTENT)[first].path == facts.image(first, Numbering.CONTENT).path
+        (first,) = facts.matching(where.parse("filename = '0.jpg'"), Numbering.IMAGES).tolist()
+        assert facts.of([first], Numbering.IMAGES)[first].path == facts.image(first, Numbering.IMAGES).path
     with closing(PostgresBroker(settings, "monitor")) as broker:
         broker.queue_states([SERVICE])
     with closing(PostgresHistories(settings, "why")) as histories:

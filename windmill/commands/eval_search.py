@@ -20,6 +20,7 @@ from windmill.plain import line
 from windmill.settings import Settings
 
 try:
+    from windmill.engines.in_process import InProcess
     from windmill.evaluating.search import AT, Found, measure
     from windmill.services import registry
 except ModuleNotFoundError as exc:
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001 --
 def _measured(name: str, photos: Sequence[truth.Known]) -> list[Found]:
     """Its figures; none, and the reason in the log, where it cannot be measured."""
     try:
-        return [measure(name, photos)]
+        return [measure(InProcess(name), photos)]
     except WindmillError as exc:
         log.warning("%s: not measured: %s", name, line(exc, 300))
         return []
@@ -108,8 +109,8 @@ def _fitting(found: Sequence[Found]) -> Sheet:
         for kind in kinds
     ]
     notes = [
-        f"{one.service}: where the rule for words is learned on the half of the photos and of the words that it is"
-        f" not judged on, it tells {_shown(one.learned)} of them right (0.5 is guessing)"
+        f"{one.service}: learned on the half of the photos and words that it is not judged on, the rule for"
+        f" words tells {_shown(one.learned)} of them right (0.5 is guessing)"
         for one in found
     ]
     return Sheet(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from windmill.index.cutoffs import Rule
 
 _SLOPES = np.arange(0.0, 3.01, 0.25)
-_LEASTS = np.arange(-0.5, 1.0, 0.01)
+_LEASTS = np.arange(-50, 100) / 100
 
 Floats = npt.NDArray[np.float64]
 
@@ -36,14 +36,14 @@ def learned(scored: Sequence[Scored]) -> Rule:
     margins = best - _SLOPES[:, None] * near  # slopes × queries
     right = (margins[:, None] >= _LEASTS[:, None]) == fits
     slope, least = np.unravel_index(np.argmax(right @ weights), (len(_SLOPES), len(_LEASTS)))
-    return Rule(round(float(_LEASTS[least]), 2), float(_SLOPES[slope]))
+    return Rule(float(_LEASTS[least]), float(_SLOPES[slope]))
 
 
 def told_right(scored: Sequence[Scored], rule: Rule) -> float:
     """The share of queries that a rule tells right; fitting ones and others, and each kind of them, weigh the
     same. 0.5 is what a rule without knowledge has; Youden's J is twice as much less 1."""
     best, near, fits = _columns(scored)
-    right = (best >= rule.least + rule.slope * near) == fits
+    right = (best - rule.slope * near >= rule.least) == fits
     return float(right @ _weights(scored))
 
 

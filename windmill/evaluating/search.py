@@ -8,18 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 
 from windmill import vocabularies
 from windmill.core.nearest import mean
-from windmill.engines.in_process import InProcess
 from windmill.errors import ConfigError
 from windmill.evaluating.cutting import Scored, learned, told_right
 from windmill.evaluating.truth import Known
 from windmill.index.cutoffs import EVERYTHING, Cutoffs, common, kind
 from windmill.index.memory import MemoryStore
-from windmill.index.searching import Query, Searcher
+from windmill.index.searching import Query, QueryEmbedder, Searcher
 from windmill.index.vectors import Embedder, Floats, Vectors
 from windmill.model import Numbering
 from windmill.progress import meter
@@ -56,10 +56,21 @@ class Asked:
     own: int | None = None
 
 
+class Model(QueryEmbedder, Protocol):
+    """An embedder, as `engines.in_process.InProcess` is one."""
+
+    @property
+    def batch(self) -> int: ...
+
+    def prepared(self, name: str, data: bytes) -> Any: ...
+
+    def vectors(self, inputs: Sequence[Any]) -> list[Floats]: ...
+
+
 class Remembering:
     """A model that is asked for each text once."""
 
-    def __init__(self, model: InProcess) -> None:
+    def __init__(self, model: QueryEmbedder) -> None:
         self.embedder: Embedder = model.embedder
         self.image = model.image
         self._model = model
@@ -71,10 +82,9 @@ class Remembering:
         return self._known[words]
 
 
-def measure(service: str, photos: Sequence[Known]) -> Found:
-    """Raises `ConfigError` for a service that cannot run here or reads no words, and for too few captions."""
+def measure(embedder: Model, photos: Sequence[Known]) -> Found:
+    """Raises `ConfigError` for a model that reads no words, and for photos without captions or objects."""
     asked = queries(photos)
-    embedder = InProcess(service)
     model = Remembering(embedder)
     model.text(asked[0].text)  # who reads none says so before all photos are looked at
     store = MemoryStore(embedder.embedder, Numbering.CONTENT)
@@ -85,7 +95,7 @@ def measure(service: str, photos: Sequence[Known]) -> Found:
     words = [_scored(search, shared, n, one) for n, one in enumerate(asked)]
     scored = [*words, *_pictures(search, photos)]
     return Found(
-        service=service,
+        service=embedder.embedder.service,
         photos=len(photos),
         captions=len(captions),
         recall=_recall(search, captions),
@@ -118,7 +128,7 @@ def _one(name: str) -> str:
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
-def _vectors(model: InProcess, photos: Sequence[Known]) -> Vectors:
+def _vectors(model: Model, photos: Sequence[Known]) -> Vectors:
     found: list[Floats] = []
     with meter(model.embedder.service, "photos", len(photos)) as told:
         for start in range(0, len(photos), model.batch):

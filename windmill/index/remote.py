@@ -109,7 +109,7 @@ def _address(url: str) -> str:
     """Without a slash at its end. Raises `ConfigError`."""
     try:
         parts = urlsplit(url)
-        right = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         right = False
     if not right or parts.query or parts.fragment or parts.username is not None:
