@@ -250,3 +250,18 @@ def test_another_model_parks_the_jobs_and_they_are_done_when_the_right_one_is_ba
             until(lambda: states() == {"done": 12}, PATIENCE, log=box.folder / "worker.log")
     agree(box.vectors(), wanted)
     assert states("SELECT service, count(*) FROM dead_jobs GROUP BY 1") == {}
+
+
+@pytest.mark.parametrize("box", ["postgres"], indirect=True)
+def test_a_box_without_the_extra_is_told_what_to_install(box):
+    box.serves(1)
+    code = (
+        "import sys; sys.modules['faiss'] = None; from windmill import cli; sys.exit(cli.main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "work", WORKER],
+        cwd=ROOT, env=box.environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "faiss is not installed: pip install 'windmill-images[index]'" in done.stderr
+    assert "Traceback" not in done.stderr
