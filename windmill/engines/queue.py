@@ -223,8 +223,9 @@ class _Crew:
             self._tell(f"{self._worker} waits: {parked}")
         else:
             self._tell(
-                f"no worker takes from {catalog.queue(self._worker)}: start one on any box:"
-                f" INDEX_PREFIX={self._place} windmill work {self._worker}"
+                f"no worker takes from {catalog.queue(self._worker)}. Start one on any box:"
+                f" INDEX_PREFIX={self._place} windmill work {self._worker} (one that is there and waits says"
+                " in its log for what)"
             )
 
     def _tell(self, told: str) -> None:

@@ -131,8 +131,8 @@ def test_nobody_at_the_queue_is_said_once(monkeypatch, caplog):
     with caplog.at_level(logging.WARNING):
         build(fleet, [[1]], check=check)
     (said,) = [record.getMessage() for record in caplog.records]
-    assert said.startswith("no worker takes from queue_index_clip: start one on any box:")
-    assert said.endswith("INDEX_PREFIX=/nas/i windmill work index_clip")
+    assert said.startswith("no worker takes from queue_index_clip. Start one on any box:")
+    assert "INDEX_PREFIX=/nas/i windmill work index_clip" in said
 
 
 def test_a_worker_started_for_it_that_dies_ends_it():
