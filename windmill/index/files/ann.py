@@ -93,6 +93,10 @@ class Ann:
     def __len__(self) -> int:
         return int(self._index.ntotal)
 
+    @property
+    def dimension(self) -> int:
+        return int(self._index.d)
+
     def search(
         self, queries: Floats, most: int, *, among: Ids | None = None, but: Ids | None = None, effort: int = 0
     ) -> tuple[Floats, Ids]:
@@ -205,11 +209,13 @@ def _build_lists(
     lists = min(round(4 * math.sqrt(count)), room // _PER_LIST)
     empty = faiss.IndexIVFFlat(faiss.IndexFlatIP(dimension), dimension, lists, faiss.METRIC_INNER_PRODUCT)
     empty.cp.niter, empty.cp.min_points_per_centroid = _ROUNDS, 1
-    empty.train(_sample(parts, count, room))
+    empty.train(_sample(parts, count, room, dimension))
     trained = path.with_name("trained")
     _write(empty, trained)
     shards = []
-    for number, shard in enumerate(_shards(parts, trained, room, told)):
+    for number, shard in enumerate(
+        _shards(parts, trained, room // 2, told)
+    ):  # its memory doubles as it grows
         shards.append(path.with_name(f"shard{number}"))
         _write(shard, shards[-1])
     with _writing(path), _hushed():
@@ -235,17 +241,22 @@ def _shards(
         yield shard
 
 
-def _sample(parts: Callable[[], Iterable[Part]], count: int, most: int) -> Floats:
+def _sample(parts: Callable[[], Iterable[Part]], count: int, most: int, dimension: int) -> Floats:
     """Up to `most` vectors from all over."""
-    step = max(1, math.ceil(count / most))
-    return np.concatenate([vectors[::step].copy() for _, vectors in parts()])  # a view would keep all
+    step, taken = max(1, math.ceil(count / most)), 0
+    found = np.empty((most, dimension), np.float32)
+    for _, vectors in parts():
+        some = vectors[::step][: most - taken]
+        found[taken : taken + len(some)] = some
+        taken += len(some)
+    return found[:taken]
 
 
 def _tuned(ann: Ann, parts: Callable[[], Iterable[Part]], count: int) -> Tuning:
     """With the least effort that finds what comparing with all finds: asked what lies between two vectors."""
     if ann.tuning.kind == FLAT:
         return ann.tuning
-    seen = _sample(parts, count, 2 * _ASKED)
+    seen = _sample(parts, count, 2 * _ASKED, ann.dimension)
     half = len(seen) // 2
     asked = seen[:half] + seen[half : 2 * half]
     asked /= np.maximum(np.linalg.norm(asked, axis=1, keepdims=True), 1e-9)
