@@ -130,6 +130,12 @@ class ServiceRejected(ServiceError):
         self.status = status
 
 
+class ServiceChanged(ServiceError):
+    """An embedding service has another model than the index: jobs wait until it has that one again."""
+
+    verdict = Verdict.PARK
+
+
 class BadReply(ServiceError):
     """Not JSON, or not the contract. `body` holds the start of what came instead."""
 

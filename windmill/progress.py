@@ -44,7 +44,7 @@ def meter(what: str, unit: str, total: int | None) -> Iterator[Meter]:
         lines.finish()
 
 
-class Pace:
+class Lately:
     """How fast work went lately. What came before may have been of another kind: what a run finds done
     already is passed in no time, and says nothing about the rest."""
 
@@ -61,6 +61,13 @@ class Pace:
         return (done - before) / max(1e-6, now - then)
 
 
+class Mute:
+    """A `Meter` that tells nobody."""
+
+    def update(self, done: int, total: int | None = None) -> None:
+        """Nothing."""
+
+
 class Lines:
     """Progress as log lines, for pipes and logs."""
 
@@ -68,12 +75,12 @@ class Lines:
         self._what, self._unit, self._total = what, unit, total
         self._done = 0
         self._started = self._said = time.monotonic()
-        self._pace = Pace(self._started)
+        self._lately = Lately(self._started)
 
     def update(self, done: int, total: int | None = None) -> None:
         self._done, self._total = done, self._total if total is None else total
         now = time.monotonic()
-        rate = self._pace(done, now)
+        rate = self._lately(done, now)
         if now - self._said >= _EVERY:
             self._said = now
             self._say(rate)
@@ -113,11 +120,11 @@ def speed(rate: float, unit: str) -> str:
 class _Bar:
     def __init__(self, progress: Progress, what: str, unit: str, total: int | None) -> None:
         self._progress, self._unit = progress, unit
-        self._pace = Pace(time.monotonic())
+        self._lately = Lately(time.monotonic())
         self._task = progress.add_task(what, total=total, rate="")
 
     def update(self, done: int, total: int | None = None) -> None:
-        said = speed(self._pace(done, time.monotonic()), self._unit)
+        said = speed(self._lately(done, time.monotonic()), self._unit)
         if total is None:
             self._progress.update(self._task, completed=done, rate=said)
         else:

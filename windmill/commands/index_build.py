@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +23,8 @@ from windmill.progress import meter
 from windmill.settings import Settings
 
 if TYPE_CHECKING:
-    from windmill.engines.building import Built, Engine
-    from windmill.index.files import FaissFiles
-    from windmill.index.vectors import Embedder
+    from windmill.engines.building import Built, Engine, Plan
+    from windmill.index.store import VectorStore
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,8 @@ Embeds the images of a folder and all below it into an index, which `windmill se
 
   windmill index build --image-dir ~/Photos                    with the model of this box's choice
   windmill index build --image-dir ~/Photos --service clip --index-prefix photos
+  windmill index build --image-dir /nas/photos --engine queue              by index workers, on any boxes
+  windmill index build --image-dir /nas/photos --engine queue --workers 2  by two that are started here
 
 What the index has already is not embedded again, by whatever name: the same command goes on where it was
 interrupted, and later adds what is new. A file that has not changed is not even read. Bad files are told by
@@ -56,19 +58,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", choices=list(ENGINES), default="local", help="(default: %(default)s)")
     parser.add_argument("--service", metavar="NAME", help="whose embeddings")
     parser.add_argument("--batch", type=int, metavar="N", help="images that the model is shown at once")
+    parser.add_argument(
+        "--group", metavar="NAME", help="with --engine queue: of new images (default: the folder's name)"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="with --engine queue: start N workers here"
+    )
     parser.add_argument("--no-merge", action="store_true", help="leave what is new in segments")
     parser.add_argument("--json", action="store_true", help="the summary as JSON")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ready:
-    """An engine, the model whose vectors it makes, how many photos that gains by seeing at once, and what
-    the ids in its index are."""
+    """An engine, what opens its index, or begins it, and how many photos its model gains by seeing at once."""
 
     engine: Engine
-    embedder: Embedder
+    store: Callable[[], VectorStore]
     batch: int
-    numbering: Numbering
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -76,11 +82,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         raise ConfigError(f"--batch {args.batch}: expected 1 to {_MOST_AT_ONCE}")
     with needs("index,services"):
         from windmill.engines.building import Plan
-        from windmill.index.files import create
     prefix = Path(args.index_prefix or settings.index_prefix)
     service = args.service or _service(prefix)
     ready = ENGINES[args.engine](args, settings, prefix, service)
-    store = create(prefix, ready.embedder, ready.numbering)
+    store = ready.store()
     plan = Plan(source=args.image_dir, service=service, batch=args.batch or ready.batch)
     try:
         with meter("embedding", "images", None) as progress:
@@ -88,9 +93,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     except (KeyboardInterrupt, StoreError):
         sys.stderr.write(_INTERRUPTED.format(store.count()))
         raise
-    if not args.no_merge:
+    if not args.no_merge and store.count():
         _merge(prefix)
-    said = json.dumps(_document(prefix, store, built)) if args.json else _summary(prefix, store, built)
+    said = json.dumps(_document(prefix, store, plan, built)) if args.json else _summary(prefix, store, built)
     sys.stdout.write(f"{said}\n")
     return 1 if built.bad_count or not store.count() else 0
 
@@ -120,15 +125,38 @@ def _local(args: argparse.Namespace, settings: Settings, prefix: Path, service: 
     with needs("index,services"):
         from windmill.engines.in_process import InProcess
         from windmill.engines.local import Local
+        from windmill.index.files import create
 
         model = InProcess(service)
     files = wiring.images(settings)
     notes = prefix / "files.sqlite"
     engine = Local(model=model, read=lambda one: ingest.read(files, one), notes=notes)
-    return _Ready(engine=engine, embedder=model.embedder, batch=model.batch, numbering=Numbering.CONTENT)
+    store = partial(create, prefix, model.embedder, Numbering.CONTENT)
+    return _Ready(engine=engine, store=store, batch=model.batch)
 
 
-ENGINES: Mapping[str, Callable[[argparse.Namespace, Settings, Path, str], _Ready]] = {"local": _local}
+def _queue(args: argparse.Namespace, settings: Settings, prefix: Path, service: str) -> _Ready:
+    """Workers elsewhere, or started here."""
+    with needs("index"):
+        from windmill.commands import queue_build
+
+    batch = args.batch or settings.worker_batch_size
+    wanted = queue_build.Wanted(
+        folder=args.image_dir,
+        group=args.group or Path(args.image_dir).resolve().name or "default",
+        service=service,
+        prefix=prefix,
+        batch=batch,
+        workers=args.workers,
+    )
+    engine = queue_build.engine(wanted, settings)
+    return _Ready(engine=engine, store=lambda: queue_build.index(wanted), batch=batch)
+
+
+ENGINES: Mapping[str, Callable[[argparse.Namespace, Settings, Path, str], _Ready]] = {
+    "local": _local,
+    "queue": _queue,
+}
 
 
 def _merge(prefix: Path) -> None:
@@ -138,7 +166,7 @@ def _merge(prefix: Path) -> None:
         merge(prefix, progress)
 
 
-def _summary(prefix: Path, store: FaissFiles, built: Built) -> str:
+def _summary(prefix: Path, store: VectorStore, built: Built) -> str:
     """What there is now; names some bad files on standard error."""
     for told in built.bad[:_NAMED]:
         sys.stderr.write(f"bad: {line(told)}\n")
@@ -148,13 +176,14 @@ def _summary(prefix: Path, store: FaissFiles, built: Built) -> str:
     if built.without:
         parts.append(f"{built.without:,} in which the model finds nothing to embed")
     parts.append(f"{built.ignored:,} other files")
-    return f"{line(prefix)}: {store.count():,} images by {store.embedder}; {', '.join(parts)}"
+    by = f" by {store.embedder}" if store.count() else ""
+    return f"{line(prefix)}: {store.count():,} images{by}; {', '.join(parts)}"
 
 
-def _document(prefix: Path, store: FaissFiles, built: Built) -> dict[str, object]:
+def _document(prefix: Path, store: VectorStore, plan: Plan, built: Built) -> dict[str, object]:
     return {
         "index": str(prefix),
-        "service": store.embedder.service,
+        "service": plan.service,
         "images": store.count(),
         "added": built.added,
         "known": built.known,
