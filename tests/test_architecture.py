@@ -22,6 +22,7 @@ BROAD = {
     "windmill/attempting.py": 1,  # nor must a thread that handles
     "windmill/committing.py": 1,  # the one place that settles must not die of a job
     "windmill/decoding/pixels.py": 1,  # Pillow's decoders promise no error class
+    "windmill/engines/in_process.py": 1,  # whatever a model raises belongs to what it looked at
     "windmill/services/engine.py": 1,  # whatever a model raises belongs to who asked it
     "windmill/services/host.py": 2,  # counts failures of a model, remembers why it does not load
     "windmill/services/app.py": 2,  # /health says what is in the way, a request gets a 500
