@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LOCAL = "local"
+_LOOPBACK = "127.0.0.1"
 
 _WINDOW = 500_000  # files that are handed over at once: their paths are what the memory here holds
 _BATCHES = 4  # of one piece of work: what has to be done again where a box dies
@@ -80,8 +81,7 @@ class _Boxes:
 
     def __init__(self, ray: Any, work: Work, indexed: Indexed) -> None:
         self._work = work
-        # Told by a pickled reference: of a plain one, Ray warns that it might be gone when an actor restarts.
-        self._reference = ray.put(indexed)
+        self._indexed = ray.put(indexed)
         cores = int(ray.cluster_resources().get("CPU", 0))
         if not cores:
             raise ClusterError("this cluster of Ray has no CPUs")
@@ -90,7 +90,6 @@ class _Boxes:
 
     def parts(self, paths: Sequence[str]) -> Iterator[Part | Stopped]:
         import pyarrow as pa
-        import ray
         from ray.data import ActorPoolStrategy, from_arrow
 
         size = _BATCHES * self._work.batch
@@ -102,7 +101,7 @@ class _Boxes:
             batch_format="pyarrow",
             compute=ActorPoolStrategy(min_size=1, max_size=min(self._actors, len(pieces))),
             num_cpus=self._cores,
-            fn_constructor_args=(self._work, ray.cloudpickle.dumps(self._reference)),
+            fn_constructor_args=(self._work, [self._indexed]),
         )
         for batch in done.iter_batches(batch_size=None, batch_format="pyarrow"):
             for pickled in batch["part"].to_pylist():
@@ -112,11 +111,11 @@ class _Boxes:
 class _Actor:
     """A process on a box. Parts travel pickled, one in a row: Ray has no use for what is in them."""
 
-    def __init__(self, work: Work, reference: bytes) -> None:
+    def __init__(self, work: Work, indexed: Sequence[Any]) -> None:
         import ray
 
         self._work = work
-        self._indexed: Indexed = ray.get(pickle.loads(reference))  # noqa: S301 -- of our own driver
+        self._indexed: Indexed = ray.get(indexed[0])
 
     def __call__(self, batch: pa.Table) -> Mapping[str, Sequence[bytes]]:
         files = (_file(path) for path in batch["path"].to_pylist())
@@ -129,13 +128,14 @@ def _file(path: str) -> File:
 
 @contextmanager
 def _cluster(address: str) -> Iterator[Any]:
-    """`ray`, connected. It reports its use to nobody.
+    """`ray`, connected. It reports its use to nobody, and what goes wrong as an error alone.
 
     Where the cluster is this box alone, it listens on loopback alone: so Ray does where clusters of several
     boxes are switched off, which on Linux takes a variable that is named after others.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    if address.split(":")[0] in (LOCAL, "127.0.0.1", "localhost"):
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    if address.split(":")[0] in (LOCAL, _LOOPBACK, "localhost"):
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     try:
         import ray
@@ -157,5 +157,7 @@ def _connect(ray: Any, address: str) -> None:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, RuntimeError, ValueError) as exc:  # away; of another version; no address
         raise ClusterError(f"Ray at {address}: {exc}") from exc
+    if address == LOCAL and ray.util.get_node_ip_address() != _LOOPBACK:
+        raise ClusterError(f"Ray does not keep to {_LOOPBACK}: it was imported before it could be told to")
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -6,15 +6,18 @@ import functools
 import itertools
 import os
 import sys
+from array import array
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from windmill.engines.building import Built, Plan
 from windmill.engines.gathering import Gathering
-from windmill.engines.looking import File, Indexed, Part, Stopped, Work, among, hashes, parts
+from windmill.engines.looking import File, Hashes, Indexed, Part, Stopped, Work, among, hashes, parts
 from windmill.errors import ClusterError, ConfigError
 from windmill.index.store import VectorStore
 from windmill.ingesting import Candidate, ahead
@@ -49,17 +52,30 @@ class Spark:
         work = Work(service=plan.service, embedder=store.embedder, batch=plan.batch)
         with _session(self.master) as session:
             files = _Files(session, plan.source)
-            for path in files.too_large():
-                if Candidate(filename=path, group="", path=path, found=True).need_not_be:
-                    run.ignore()
-                else:
-                    run.refuse(f"{path}: the file is larger than {MOST_BYTES / 1e6:g} MB")
-            run.take(files.parts(work, run.indexed), files.count())
-            looked = run.looked
-            for path in files.others():
-                if not among(hashes([path])[0], looked):
+            total, fit = _counted(files, run)
+            run.take(files.parts(work, run.indexed), total)
+            unread = np.setdiff1d(fit, run.looked)
+            if len(unread):
+                for path in (path for path, _ in files.listed() if among(hashes([path])[0], unread)):
                     run.refuse(f"{path}: Spark's workers could not read it")
         return run.built()
+
+
+def _counted(files: _Files, run: Gathering) -> tuple[int, Hashes]:
+    """How many files there are, and the hashes of those that are looked at; tells of the others.
+
+    Spark would hold a file of any size in memory; so none that is too large is shown to anybody.
+    """
+    total, fit = 0, array("Q")
+    for path, length in files.listed():
+        total += 1
+        if length <= MOST_BYTES:
+            fit.append(int(hashes([path])[0]))
+        elif Candidate(filename=path, group="", path=path, found=True).need_not_be:
+            run.ignore()
+        else:
+            run.refuse(f"{path}: the file is larger than {MOST_BYTES / 1e6:g} MB")
+    return total, np.array(fit, np.uint64)
 
 
 class _Files:
@@ -73,17 +89,12 @@ class _Files:
             found = session.read.format("binaryFile").option("recursiveFileLookup", True).load(source)
         except AnalysisException as exc:
             raise ConfigError(f"{source}: Spark cannot read it: {_said(exc)}") from exc
-        self._found, self._fit = found, found.where(found.length <= MOST_BYTES)
+        self._found = found
 
-    def count(self) -> int:
-        return int(self._found.count())
-
-    def too_large(self) -> Iterator[str]:
-        return _names(self._found.where(self._found.length > MOST_BYTES))
-
-    def others(self) -> Iterator[str]:
-        """All that are not too large."""
-        return _names(self._fit)
+    def listed(self) -> Iterator[tuple[str, int]]:
+        """Their paths, and their lengths in bytes."""
+        rows = self._found.select("path", "length").toLocalIterator(prefetchPartitions=True)
+        return ((_path(row.path), row.length) for row in rows)
 
     def parts(self, work: Work, indexed: Indexed) -> Iterator[Part | Stopped]:
         """By jobs over some of Spark's partitions each, in their order.
@@ -91,7 +102,7 @@ class _Files:
         One job over all would keep every vector until its end, and `toLocalIterator` has a cluster work on
         one partition at a time.
         """
-        rows = self._fit.select("path", "content").rdd
+        rows = self._found.where(self._found.length <= MOST_BYTES).select("path", "content").rdd
         look = functools.partial(_looked, work, self._context.broadcast(indexed))
         windows = self._windows(rows.getNumPartitions())
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="spark") as pool:
@@ -117,10 +128,6 @@ def _looked(work: Work, indexed: Any, rows: Iterable[Any]) -> Iterator[Part | St
 
 def _file(name: str, content: bytes) -> File:
     return File(path=_path(name), read=lambda: bytes(content))
-
-
-def _names(files: Any) -> Iterator[str]:
-    return (_path(row.path) for row in files.select("path").toLocalIterator())
 
 
 def _path(name: str) -> str:

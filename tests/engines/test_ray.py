@@ -1,0 +1,62 @@
+"""The engine `ray` on real clusters of this box; skipped where Ray is not installed (`make test-engines`)."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.engines import runs
+from tests.servers.base import free_port
+from windmill.engines.ray import Ray
+
+pytestmark = [
+    # Not imported to find out: Ray reads its variables when it is, and the engine sets them before.
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="no Ray here: make test-engines"),
+    pytest.mark.filterwarnings("ignore"),  # Ray's own, of what is deprecated in Ray
+    pytest.mark.timeout(600),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """The address of a cluster on loopback, with cores for two actors."""
+    port = free_port()
+    quiet = {
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "PYTHONUNBUFFERED": "1",
+    }
+    options = f"--num-cpus=4 --object-store-memory=100000000 --port={port} --include-dashboard=false"
+    ports = "--min-worker-port=0 --max-worker-port=0"
+    command = [
+        Path(sys.executable).with_name("ray"),
+        "start",
+        "--head",
+        "--block",
+        *options.split(),
+        *ports.split(),
+    ]
+    with subprocess.Popen(command, env=os.environ | quiet, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert any("Ray runtime started" in line for line in process.stdout)
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def test_a_cluster_gives_the_same_vectors(collection, cluster, tmp_path):
+    store, watch = runs.index(tmp_path), runs.Watch()
+    ray = Ray(cluster)
+    built = ray(runs.plan(collection.folder), store, watch)
+    runs.check_first(built, store, watch, collection)
+    runs.check_second(ray(runs.plan(collection.folder), store, watch), collection)
+
+
+def test_one_of_its_own_leaves_nothing_behind(collection, tmp_path):
+    before = runs.children()
+    store, watch = runs.index(tmp_path), runs.Watch()
+    runs.check_first(Ray("local")(runs.plan(collection.folder), store, watch), store, watch, collection)
+    assert set(runs.children()) <= set(before)
