@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -20,26 +21,31 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def token(tmp_path_factory):
+    """A token of the tests' own, which their clusters ask for and their drivers show."""
+    path = tmp_path_factory.mktemp("token") / "token"
+    path.write_text(secrets.token_hex(32))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN_PATH", str(path))
+        yield
+
+
 @pytest.fixture(scope="module")
-def cluster():
+def cluster(token):
     """The address of a cluster on loopback, with cores for two actors."""
     port = free_port()
-    quiet = {
+    environment = {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
-        "PYTHONUNBUFFERED": "1",
     }
-    options = f"--num-cpus=4 --object-store-memory=100000000 --port={port} --include-dashboard=false"
-    ports = "--min-worker-port=0 --max-worker-port=0"
-    command = [
-        Path(sys.executable).with_name("ray"),
-        "start",
-        "--head",
-        "--block",
-        *options.split(),
-        *ports.split(),
-    ]
-    with subprocess.Popen(command, env=os.environ | quiet, stdout=subprocess.PIPE, text=True) as process:
+    command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block", f"--port={port}"]
+    command += ["--num-cpus=4", "--object-store-memory=100000000", "--include-dashboard=false"]
+    command += ["--min-worker-port=0", "--max-worker-port=0"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert any("Ray runtime started" in line for line in process.stdout)
             yield f"127.0.0.1:{port}"
