@@ -2,12 +2,15 @@
 
 import hashlib
 import ipaddress
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import psutil
 
+from tests.waiting import until
 from windmill.engines.building import Plan
 from windmill.engines.in_process import InProcess
 from windmill.index import files
@@ -97,3 +100,33 @@ def check_second(built, collection):
     """Nothing is embedded again; what is bad is told again."""
     assert (built.added, built.known) == (0, len(collection.vectors) + collection.copies)
     assert len(built.bad) == len(collection.bad)
+
+
+INTERRUPTED = """
+import os, signal, sys
+from pathlib import Path
+from tests.engines import runs
+from windmill.engines.ray import Ray
+from windmill.engines.spark import Spark
+
+class Interrupts:
+    def update(self, done, total=None):
+        print("\\n".join(str(child.pid) for child in runs.children()), flush=True)
+        os.killpg(0, signal.SIGINT)  # as a terminal does
+
+engine = {"ray": Ray, "spark": Spark}[sys.argv[1]](sys.argv[2])
+engine(runs.plan(sys.argv[3]), runs.index(Path(sys.argv[4])), Interrupts())
+"""
+
+
+def interrupt(engine, address, collection, folder):
+    """Ctrl-C in the middle of a run: what was embedded is kept, and nothing goes on."""
+    command = [sys.executable, "-c", INTERRUPTED, engine, address, str(collection.folder), str(folder)]
+    ended = subprocess.run(
+        command, capture_output=True, text=True, timeout=500, start_new_session=True, check=False
+    )
+    assert ended.stderr.rstrip().endswith("KeyboardInterrupt"), ended.stderr[-3000:]
+    pids = {int(line) for line in ended.stdout.splitlines() if line.isdigit()}
+    assert pids
+    until(lambda: not any(psutil.pid_exists(pid) for pid in pids), 60)
+    assert index(folder).count() > 0

@@ -12,6 +12,7 @@ import pytest
 from tests.engines import runs
 from tests.servers.base import free_port
 from windmill.engines.ray import Ray
+from windmill.errors import ClusterError
 
 pytestmark = [
     # Not imported to find out: Ray reads its variables when it is, and the engine sets them before.
@@ -66,3 +67,12 @@ def test_one_of_its_own_leaves_nothing_behind(collection, tmp_path):
     store, watch = runs.index(tmp_path), runs.Watch()
     runs.check_first(Ray("local")(runs.plan(collection.folder), store, watch), store, watch, collection)
     assert set(runs.children()) <= set(before)
+
+
+def test_ctrl_c_ends_all_and_keeps_what_was_embedded(collection, tmp_path):
+    runs.interrupt("ray", "local", collection, tmp_path)
+
+
+def test_a_cluster_that_is_not_there_is_told(collection, tmp_path):
+    with pytest.raises(ClusterError, match=r"Ray at 127\.0\.0\.1:\d+: "):
+        Ray(f"127.0.0.1:{free_port()}")(runs.plan(collection.folder), runs.index(tmp_path), runs.Watch())
