@@ -12,7 +12,6 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
-import numpy as np
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive
 
@@ -87,7 +86,7 @@ class Door:
 
 def photo(name: str, data: bytes) -> Photo:
     """The decoded, upright image. Raises `ImageError`."""
-    return Photo(data=data, pixels=np.asarray(_FILES.decode(name, data)))
+    return Photo(data=data, pixels=_FILES.pixels(name, data))
 
 
 def from_url(url: str) -> bytes:
