@@ -146,9 +146,9 @@ class _Writer:
         meant = senses.meant(key)
         name = _votes(meant) if where.field == "votes" else where.field
         counted = self._compared(f"{name}_under", where, wanted, **_given(key, meant))
-        if wanted is _COMPARE[where.operator](0, where.value):
+        if name != "votes" or wanted is _COMPARE[where.operator](0, where.value):
             return counted
-        some = self._holds(Has(field=where.field, value=key), wanted=True)  # which is found faster
+        some = self._holds(Has(field="votes", value=key), wanted=True)  # which has an index
         return sql.SQL("({some} AND {counted})").format(some=some, counted=counted)
 
     def _compared(self, name: str, where: Compare, wanted: bool, **values: Whatever) -> sql.Composable:
