@@ -21,7 +21,7 @@ from windmill.files import read_file
 from windmill.index.store import VectorStore
 from windmill.ingesting import candidates, count
 from windmill.progress import Meter
-from windmill.services.door import MOST_BYTES
+from windmill.services.uploads import MOST_BYTES
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -22,7 +22,7 @@ from windmill.errors import ClusterError, ConfigError
 from windmill.index.store import VectorStore
 from windmill.ingesting import Candidate, ahead
 from windmill.progress import Meter
-from windmill.services.door import MOST_BYTES
+from windmill.services.uploads import MOST_BYTES
 
 LOCAL = "local[*]"
 
