@@ -37,6 +37,10 @@ class ChildDiedError(WindmillError):
     """A child process of this command ended by itself; the text holds the end of its log."""
 
 
+class ClusterError(WindmillError):
+    """A cluster of Ray or Spark cannot be reached, or could not do the work; the text holds what it said."""
+
+
 class MessageError(WindmillError):
     """A message's bytes are not a job."""
 

@@ -1,4 +1,4 @@
-"""Builds that are killed in the middle: of what they left the next one makes what an undisturbed one makes."""
+"""Builds that are killed in the middle: the next one makes of what they left what an undisturbed one does."""
 
 import multiprocessing
 import os
@@ -16,8 +16,8 @@ from windmill.files import read_file
 from windmill.index.files import FaissFiles, create, merge, verify
 from windmill.model import Numbering
 
-# Before which call of what a build dies. Of its photos, some were replaced, renamed and copied since they were
-# indexed.
+# Before which call of what a build dies. Of its photos some were replaced, renamed and copied since the index
+# was built.
 MOMENTS = [
     (Model, "each", 1),  # nothing is written yet
     (Model, "each", 5),

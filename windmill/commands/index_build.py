@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from windmill import wiring
 from windmill.commands import ingest
-from windmill.errors import ConfigError, StoreError
+from windmill.errors import ClusterError, ConfigError, StoreError
 from windmill.extras import needs
 from windmill.model import Numbering
 from windmill.plain import line
@@ -24,6 +24,7 @@ from windmill.settings import Settings
 
 if TYPE_CHECKING:
     from windmill.engines.building import Built, Engine, Plan
+    from windmill.engines.in_process import InProcess
     from windmill.index.store import VectorStore
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,8 @@ Embeds the images of a folder and all below it into an index, which `windmill se
   windmill index build --image-dir ~/Photos --service clip --index-prefix photos
   windmill index build --image-dir /nas/photos --engine queue              by index workers, on any boxes
   windmill index build --image-dir /nas/photos --engine queue --workers 2  by two that are started here
+  windmill index build --image-dir /nas/photos --engine ray --ray-address auto
+  windmill index build --image-dir hdfs:///photos --engine spark --spark-master yarn
 
 What the index has already is not embedded again, by whatever name: the same command goes on where it was
 interrupted, and later adds what is new. A file that has not changed is not even read. Bad files are told by
@@ -64,13 +67,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=int, default=0, metavar="N", help="with --engine queue: start N workers here"
     )
+    parser.add_argument(
+        "--ray-address", default="local", metavar="A", help="local, auto, HOST:PORT or ray://HOST:PORT"
+    )
+    parser.add_argument(
+        "--spark-master", default="local[*]", metavar="M", help="local[N], spark://HOST:PORT, yarn, k8s://…"
+    )
     parser.add_argument("--no-merge", action="store_true", help="leave what is new in segments")
     parser.add_argument("--json", action="store_true", help="the summary as JSON")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ready:
-    """An engine, what opens or begins its index, and how many photos its model gains by seeing at once."""
+    """An engine, what opens its index, or begins it, and how many photos its model is best shown at once."""
 
     engine: Engine
     store: Callable[[], VectorStore]
@@ -90,7 +99,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     try:
         with meter("embedding", "images", None) as progress:
             built = ready.engine(plan, store, ingest.Counted(args.image_dir, progress))
-    except (KeyboardInterrupt, StoreError):
+    except (KeyboardInterrupt, StoreError, ClusterError):
         sys.stderr.write(_INTERRUPTED.format(store.count()))
         raise
     if not args.no_merge and store.count():
@@ -123,14 +132,50 @@ def _local(args: argparse.Namespace, settings: Settings, prefix: Path, service: 
     if not Path(args.image_dir).is_dir():
         raise ConfigError(f"--image-dir {args.image_dir}: no such folder")
     with needs("index,services"):
-        from windmill.engines.in_process import InProcess
         from windmill.engines.local import Local
-        from windmill.index.files import create
 
-        model = InProcess(service)
+        model = _model(service)
     files = wiring.images(settings)
     notes = prefix / "files.sqlite"
     engine = Local(model=model, read=lambda one: ingest.read(files, one), notes=notes)
+    return _by_content(engine, model, prefix)
+
+
+def _ray(args: argparse.Namespace, settings: Settings, prefix: Path, service: str) -> _Ready:  # noqa: ARG001
+    """Boxes of a cluster of Ray."""
+    _installed("ray", "ray")
+    with needs("ray"):
+        from windmill.engines.ray import Ray
+
+        return _by_content(Ray(args.ray_address), _model(service), prefix)
+
+
+def _spark(args: argparse.Namespace, settings: Settings, prefix: Path, service: str) -> _Ready:  # noqa: ARG001
+    """Boxes of a cluster of Spark."""
+    _installed("pyspark", "spark")
+    with needs("spark"):
+        from windmill.engines.spark import Spark
+
+        return _by_content(Spark(args.spark_master), _model(service), prefix)
+
+
+def _installed(library: str, extra: str) -> None:
+    """Raises `ConfigError` before an index is begun: libraries that take long are imported late."""
+    if importlib.util.find_spec(library) is None:
+        raise ConfigError(f"{library} is not installed: pip install 'windmill-images[{extra}]'")
+
+
+def _model(service: str) -> InProcess:
+    """The service's model; on a cluster's driver, to know what the index is to be of."""
+    from windmill.engines.in_process import InProcess
+
+    return InProcess(service)
+
+
+def _by_content(engine: Engine, model: InProcess, prefix: Path) -> _Ready:
+    """An engine that needs no database."""
+    from windmill.index.files import create
+
     store = partial(create, prefix, model.embedder, Numbering.CONTENT)
     return _Ready(engine=engine, store=store, batch=model.batch)
 
@@ -156,6 +201,8 @@ def _queue(args: argparse.Namespace, settings: Settings, prefix: Path, service: 
 ENGINES: Mapping[str, Callable[[argparse.Namespace, Settings, Path, str], _Ready]] = {
     "local": _local,
     "queue": _queue,
+    "ray": _ray,
+    "spark": _spark,
 }
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from windmill.errors import StoreError
+from windmill.errors import StoreError, StoreUnavailable
 from windmill.index.vectors import Vectors
 
 _PATIENCE = 60.0  # seconds for another process that writes notes on the same index
@@ -115,10 +115,20 @@ class Notes:
         try:
             with self._lock:
                 yield
-        except (OSError, sqlite3.Error) as exc:
-            remedy = "; without this file all are read once more, and none is embedded again"
-            told = exc.strerror if isinstance(exc, OSError) else exc
-            raise StoreError(f"{self._where}: cannot keep notes on files: {told}{remedy}") from exc
+        except OSError as exc:
+            raise StoreError(f"{self._where}: cannot keep notes on files: {exc.strerror}") from exc
+        except sqlite3.Error as exc:
+            raise _translated(exc, self._where) from exc
+
+
+def _translated(error: sqlite3.Error, where: str) -> StoreError:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)  # not all of the library's own have one
+    if code == sqlite3.SQLITE_FULL:
+        return StoreUnavailable(f"{where}: its disk is full: free some; the index is whole")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        remedy = "delete it: all files are read once more then, and none is embedded again"
+        return StoreError(f"{where}: the notes on files are damaged; {remedy}")
+    return StoreError(f"{where}: cannot keep notes on files: {error}")
 
 
 def _note(path: str, size: int | None, changed: int | None, number: int, embedded: int) -> Note:

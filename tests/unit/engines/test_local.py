@@ -1,6 +1,7 @@
 """The engine `local`: what is embedded, what is known already, what is bad, and what a failure leaves."""
 
 import os
+import sqlite3
 import threading
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 
 from tests.unit.engines.made import EMBEDDER, Meter, Model, number, replace, vector
+from windmill.engines import notes
 from windmill.engines.building import Plan
 from windmill.engines.local import Local
-from windmill.errors import StoreError
+from windmill.errors import StoreError, StoreUnavailable
 from windmill.files import read_file
 from windmill.index.memory import MemoryStore
 
@@ -245,8 +247,20 @@ def test_a_full_disk_stops_it_with_what_was_written_and_the_next_run_goes_on(box
 def test_notes_that_cannot_be_kept_are_told_with_the_file_and_the_remedy(box):
     box.notes.parent.mkdir()
     box.notes.write_bytes(b"this is no database, and long enough to be seen as such" * 40)
-    with pytest.raises(StoreError, match=r"files\.sqlite: cannot keep notes.*read once more"):
+    with pytest.raises(StoreError, match=r"files\.sqlite: the notes on files are damaged; delete it"):
         box.build()
+
+
+def test_notes_for_which_the_disk_has_no_room_are_told_as_such(box, monkeypatch):
+    full = sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorcode = sqlite3.SQLITE_FULL
+    for name in ("a.jpg", "b.jpg"):
+        box.put(name, name.encode())
+    monkeypatch.setattr(notes, "_row", lambda note: (_ for _ in ()).throw(full))
+    with pytest.raises(StoreUnavailable, match=r"files\.sqlite: its disk is full"):
+        box.build()
+    monkeypatch.undo()
+    assert (box.build().known, box.model.seen) == (2, [])
 
 
 def test_an_interruption_keeps_what_was_embedded(box):
