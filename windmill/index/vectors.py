@@ -59,3 +59,14 @@ def checked(embeddings: Floats, embedder: Embedder) -> Floats:
     if not np.isfinite(embeddings).all():
         raise OtherEmbedder("a vector with numbers that are none (NaN or infinite)")
     return embeddings
+
+
+def best(ids: Ids, paths: Sequence[str], scores: Floats, most: int) -> list[Hit]:
+    """The hits of the highest `scores` (n, a product for each of `ids`), ties by id.
+
+    Scores are kept to 6 decimals: beyond them, float32 tells in which order a product was summed. So every
+    store says the same of the same vectors, and a score is never above 1.
+    """
+    kept = np.round(np.clip(scores.astype(np.float64), -1, 1), 6) + 0.0  # which has no -0.0
+    first = np.lexsort((ids, -kept))[:most]
+    return [Hit(image_id=int(ids[n]), path=paths[n], score=float(kept[n])) for n in first.tolist()]
