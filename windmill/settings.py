@@ -102,6 +102,7 @@ class Settings:
 
     service_config: Path = Path("service_config.json")
     index_prefix: str = "windmill-index/images"
+    milvus_token: str = _secret()
     service_name: str = ""
     worker_id: str = ""
     worker_concurrency: int = _number(4, least=1, most=256)

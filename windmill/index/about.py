@@ -33,8 +33,8 @@ class About:
             )
         if found.numbering != self.numbering:
             raise OtherEmbedder(
-                f"{place}: its ids are {_NUMBERED[found.numbering]}, the new ones {_NUMBERED[self.numbering]}:"
-                " name another place"
+                f"{place}: its ids are {_NUMBERED[found.numbering]}, the new ones"
+                f" {_NUMBERED[self.numbering]}: name another place"
             )
 
 

@@ -50,6 +50,9 @@ class MemoryStore:
         for start in range(0, len(ids), _PART):
             yield self.fetch(ids[start : start + _PART])
 
+    def settle(self) -> None:
+        """There is nothing that would make it faster."""
+
     def close(self) -> None:
         """There is nothing to let go of."""
 

@@ -45,7 +45,8 @@ def _table(name: str, settings: Settings) -> tuple[VectorTable, str]:
 
 
 class PgvectorStore:
-    """A `store.VectorStore`. Up to 20,000 images, or confined to 50,000, a search is exact."""
+    """A `store.VectorStore`. Without a graph (see `settle`), or confined to 50,000 images, a search is
+    exact."""
 
     def __init__(self, table: VectorTable, known: About) -> None:
         self._table = table
@@ -83,6 +84,11 @@ class PgvectorStore:
                 return
             yield Vectors(ids=ids, paths=paths, embeddings=embeddings)
             last = int(ids[-1])
+
+    def settle(self) -> None:
+        """See `store.VectorStore`: makes a graph (HNSW) of 20,000 images or more, once. Later upserts add to
+        it, at a quarter of the pace."""
+        self._table.settle(self.embedder.dimension)
 
     def close(self) -> None:
         self._table.close()

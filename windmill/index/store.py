@@ -54,6 +54,11 @@ class VectorStore(Protocol):
         """All of them, by ascending id, in parts of a bounded size."""
         ...
 
+    def settle(self) -> None:
+        """Makes what it needs to search fast in what was saved since. Takes minutes after much was; until
+        then, searches are as right, and slower. To be called at the end of a load, not after each upsert."""
+        ...
+
     def close(self) -> None:
         """Lets go of files and connections. What was saved stays; nothing else may be asked after it."""
         ...

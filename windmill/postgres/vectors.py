@@ -62,19 +62,31 @@ class VectorTable:
         return about
 
     def save(self, ids: Ids, paths: Sequence[str], embeddings: Floats) -> None:
-        """Has these rows when it returns; from `GRAPH_FROM` rows on, a graph to search in, too."""
+        """Has these rows when it returns."""
         with self._transaction() as cursor:
             cursor.execute(sql.SQL(query("vectors_incoming")).format(table=self._table))
             cursor.copy_expert(query("vectors_copy"), _binary(ids, paths, embeddings))
             cursor.execute(sql.SQL(query("vectors_upsert")).format(table=self._table))
-        if not self._seen_graph() and self.count() >= GRAPH_FROM:
-            self._make_graph(embeddings.shape[1])
+
+    def settle(self, dimension: int) -> None:
+        """Makes a graph to search in, from `GRAPH_FROM` rows on, unless there is one."""
+        count = self.count()
+        if count < GRAPH_FROM:
+            return
+        megabytes = min(max(_MEMORY[0], count * (2 * dimension + 500) // 1_000_000), _MEMORY[1])
+        with self._transaction() as cursor:
+            cursor.execute(query("vectors_lock"), {"table": self._name})
+            if self._there(cursor):
+                return
+            cursor.execute(query("vectors_index_settings"), {"memory": f"{megabytes}MB"})
+            cursor.execute(
+                sql.SQL(query("vectors_index")).format(index=self._index, table=self._table),
+                {"dimension": dimension},
+            )
 
     def delete(self, ids: Ids) -> None:
         with self._transaction() as cursor:
-            cursor.execute(
-                sql.SQL(query("vectors_delete")).format(table=self._table), {"ids": _array(ids)}
-            )
+            cursor.execute(sql.SQL(query("vectors_delete")).format(table=self._table), {"ids": _array(ids)})
 
     def fetch(self, ids: Ids, dimension: int) -> tuple[Ids, list[str], Floats]:
         """Those of them that are there, by ascending id."""
@@ -139,19 +151,6 @@ class VectorTable:
     def _there(self, cursor: Any) -> bool:
         cursor.execute(query("vectors_has_index"), {"index": f'"{self._graph}"'})
         return bool(cursor.fetchone()[0])
-
-    def _make_graph(self, dimension: int) -> None:
-        memory = self.count() * (2 * dimension + 500) // 1_000_000
-        with self._transaction() as cursor:
-            cursor.execute(query("vectors_lock"), {"table": self._name})
-            if self._there(cursor):  # another writer made it
-                return
-            megabytes = min(max(_MEMORY[0], memory), _MEMORY[1])
-            cursor.execute(query("vectors_index_settings"), {"memory": f"{megabytes}MB"})
-            cursor.execute(
-                sql.SQL(query("vectors_index")).format(index=self._index, table=self._table),
-                {"dimension": dimension},
-            )
 
     def _about(self, cursor: Any) -> str | None:
         cursor.execute(query("vectors_about"), {"table": f'"{self._name}"'})

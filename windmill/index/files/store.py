@@ -105,6 +105,9 @@ class FaissFiles:
         except FileNotFoundError as exc:
             raise StoreUnavailable(f"{layout.prefix}: it was merged meanwhile: begin again") from exc
 
+    def settle(self) -> None:
+        """See `store.VectorStore`: a merge, which goes on beside searches, is what makes them fast."""
+
     def close(self) -> None:
         """Lets go of the files."""
         self._view = None
