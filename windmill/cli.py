@@ -36,6 +36,7 @@ COMMANDS = {
     "calibrate": "learn how right voters are, for the calibrated consensus",
     "index merge": "merge an index's segments into one sorted file and one FAISS index",
     "index verify": "find any drift between an index's vectors, ids and metadata",
+    "index load": "bring an index into another store: Milvus, pgvector, files",
     "index delete": "take images out of an index",
     "models": "the services' weights: list, pull, path, verify, add",
     "schema": "create or update the tables in PostgreSQL",

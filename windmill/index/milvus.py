@@ -6,7 +6,7 @@ import logging
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import grpc
@@ -38,22 +38,26 @@ logging.getLogger("pymilvus").setLevel(logging.CRITICAL + 1)
 def create(address: str, embedder: Embedder, numbering: Numbering, token: str) -> MilvusStore:
     """The index at an address (see `_parsed`), begun if there is none. Raises `OtherEmbedder` where it is
     another model's, `ConfigError`, `StoreUnavailable`."""
-    link = _Link(address, token)
-    with link.closing_on_error():
+    with ExitStack() as undo:
+        link = undo.enter_context(closing(_Link(address, token)))
         mine = About(embedder, numbering)
         if link.about() is None:
             link.create(mine)
         link.index()  # again, if need be: whoever made the collection may have been killed before this
         found = link.known()
         mine.check(found, link.place)
-        return MilvusStore(link, found)
+        store = MilvusStore(link, found)
+        undo.pop_all()
+    return store
 
 
 def open_index(address: str, token: str) -> MilvusStore:
     """The index at an address. Raises `ConfigError` where there is none, `StoreUnavailable`."""
-    link = _Link(address, token, begin=False)
-    with link.closing_on_error():
-        return MilvusStore(link, link.known())
+    with ExitStack() as undo:
+        link = undo.enter_context(closing(_Link(address, token, begin=False)))
+        store = MilvusStore(link, link.known())
+        undo.pop_all()
+    return store
 
 
 class MilvusStore:
@@ -172,14 +176,12 @@ class _Link:
         if "://" not in uri:
             self._lite = milvus_lite.Lite(uri, begin=begin)
             uri = self._lite.uri
-        try:
-            with self._translating():
-                self._client = MilvusClient(uri, token=token, timeout=_CONNECT, dedicated=True)
-                self.lite = self._client.get_server_version(timeout=_ANSWER).startswith("milvus_lite")
-        except BaseException:
+        with ExitStack() as undo, self._translating():
             if self._lite is not None:
-                self._lite.close()
-            raise
+                undo.callback(self._lite.close)
+            self._client = MilvusClient(uri, token=token, timeout=_CONNECT, dedicated=True)
+            self.lite = self._client.get_server_version(timeout=_ANSWER).startswith("milvus_lite")
+            undo.pop_all()
 
     def about(self) -> str | None:
         """What `create` was told; None where there is no such collection. Raises `ConfigError`."""
@@ -264,14 +266,6 @@ class _Link:
         self._client.close()
         if self._lite is not None:
             self._lite.close()
-
-    @contextmanager
-    def closing_on_error(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            self.close()
-            raise
 
     @contextmanager
     def _translating(self) -> Iterator[None]:

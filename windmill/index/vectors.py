@@ -62,11 +62,21 @@ def checked(embeddings: Floats, embedder: Embedder) -> Floats:
 
 
 def best(ids: Ids, paths: Sequence[str], scores: Floats, most: int) -> list[Hit]:
-    """The hits of the highest `scores` (n, a product for each of `ids`), ties by id.
+    """The hits of the highest `scores` (n, a product for each of `ids`), best first; see `ranked`."""
+    return [
+        Hit(image_id=int(ids[n]), path=paths[n], score=min(1.0, round(float(scores[n]), 6)))
+        for n in ranked(ids, scores, most).tolist()
+    ]
 
-    Scores are kept to 6 decimals: beyond them, float32 tells in which order a product was summed. So every
-    store says the same of the same vectors, and a score is never above 1.
+
+def ranked(ids: Ids, scores: Floats, most: int) -> npt.NDArray[np.intp]:
+    """The places of the `most` highest `scores`, best first, ties by id.
+
+    Scores count to 6 decimals: beyond them, float32 tells in which order a product was summed. So every store
+    says the same of the same vectors.
     """
-    kept = np.round(np.clip(scores.astype(np.float64), -1, 1), 6) + 0.0  # which has no -0.0
-    first = np.lexsort((ids, -kept))[:most]
-    return [Hit(image_id=int(ids[n]), path=paths[n], score=float(kept[n])) for n in first.tolist()]
+    kept = np.round(scores.astype(np.float64), 6)
+    places = np.arange(len(kept))
+    if most < len(kept):  # to sort all would take longer than to compare all
+        places = np.flatnonzero(kept >= np.partition(kept, -most)[-most])
+    return places[np.lexsort((ids[places], -kept[places]))][:most]

@@ -39,7 +39,6 @@ class VectorTable:
         self._database = settings.db_name
         self._lock = threading.Lock()
         self._name, self._graph = f"windmill_index_{name}", f"windmill_index_{name}_near"
-        self._table, self._index = sql.Identifier(self._name), sql.Identifier(self._graph)
         self._has_graph = False
 
     def about(self) -> str | None:
@@ -56,17 +55,20 @@ class VectorTable:
                 return found
             self._extend(cursor)
             cursor.execute(
-                sql.SQL(query("vectors_create")).format(table=self._table), {"dimension": dimension}
+                sql.SQL(query("vectors_create")).format(table=sql.Identifier(self._name)),
+                {"dimension": dimension},
             )
-            cursor.execute(sql.SQL(query("vectors_describe")).format(table=self._table), {"about": about})
+            cursor.execute(
+                sql.SQL(query("vectors_describe")).format(table=sql.Identifier(self._name)), {"about": about}
+            )
         return about
 
     def save(self, ids: Ids, paths: Sequence[str], embeddings: Floats) -> None:
         """Has these rows when it returns."""
         with self._transaction() as cursor:
-            cursor.execute(sql.SQL(query("vectors_incoming")).format(table=self._table))
+            cursor.execute(sql.SQL(query("vectors_incoming")).format(table=sql.Identifier(self._name)))
             cursor.copy_expert(query("vectors_copy"), _binary(ids, paths, embeddings))
-            cursor.execute(sql.SQL(query("vectors_upsert")).format(table=self._table))
+            cursor.execute(sql.SQL(query("vectors_upsert")).format(table=sql.Identifier(self._name)))
 
     def settle(self, dimension: int) -> None:
         """Makes a graph to search in, from `GRAPH_FROM` rows on, unless there is one."""
@@ -80,31 +82,39 @@ class VectorTable:
                 return
             cursor.execute(query("vectors_index_settings"), {"memory": f"{megabytes}MB"})
             cursor.execute(
-                sql.SQL(query("vectors_index")).format(index=self._index, table=self._table),
+                sql.SQL(query("vectors_index")).format(
+                    index=sql.Identifier(self._graph), table=sql.Identifier(self._name)
+                ),
                 {"dimension": dimension},
             )
 
     def delete(self, ids: Ids) -> None:
         with self._transaction() as cursor:
-            cursor.execute(sql.SQL(query("vectors_delete")).format(table=self._table), {"ids": _array(ids)})
+            cursor.execute(
+                sql.SQL(query("vectors_delete")).format(table=sql.Identifier(self._name)),
+                {"ids": _array(ids)},
+            )
 
     def fetch(self, ids: Ids, dimension: int) -> tuple[Ids, list[str], Floats]:
         """Those of them that are there, by ascending id."""
         with self._transaction() as cursor:
-            cursor.execute(sql.SQL(query("vectors_fetch")).format(table=self._table), {"ids": _array(ids)})
+            cursor.execute(
+                sql.SQL(query("vectors_fetch")).format(table=sql.Identifier(self._name)), {"ids": _array(ids)}
+            )
             return _vectors(cursor.fetchall(), dimension)
 
     def after(self, image_id: int, limit: int, dimension: int) -> tuple[Ids, list[str], Floats]:
         """The first `limit` after this id."""
         with self._transaction() as cursor:
             cursor.execute(
-                sql.SQL(query("vectors_scan")).format(table=self._table), {"after": image_id, "limit": limit}
+                sql.SQL(query("vectors_scan")).format(table=sql.Identifier(self._name)),
+                {"after": image_id, "limit": limit},
             )
             return _vectors(cursor.fetchall(), dimension)
 
     def count(self) -> int:
         with self._transaction() as cursor:
-            cursor.execute(sql.SQL(query("vectors_count")).format(table=self._table))
+            cursor.execute(sql.SQL(query("vectors_count")).format(table=sql.Identifier(self._name)))
             return int(cursor.fetchone()[0])
 
     def nearest(self, asked: Floats, most: int, among: Ids | None) -> Rows:
@@ -125,9 +135,13 @@ class VectorTable:
     def _exactly(self, values: dict[str, Any]) -> Rows:
         with self._transaction() as cursor:
             if "ids" in values:
-                cursor.execute(sql.SQL(query("vectors_nearest_among")).format(table=self._table), values)
+                cursor.execute(
+                    sql.SQL(query("vectors_nearest_among")).format(table=sql.Identifier(self._name)), values
+                )
             else:
-                cursor.execute(sql.SQL(query("vectors_nearest")).format(table=self._table), values)
+                cursor.execute(
+                    sql.SQL(query("vectors_nearest")).format(table=sql.Identifier(self._name)), values
+                )
             return list(cursor.fetchall())
 
     def _by_graph(self, values: dict[str, Any], most: int) -> Rows:
@@ -137,9 +151,13 @@ class VectorTable:
             cursor.execute(query("vectors_graph_settings"), {"effort": str(effort), "most": str(_SCANNED)})
             values = values | {"pool": pool}
             if "ids" in values:
-                cursor.execute(sql.SQL(query("vectors_near_among")).format(table=self._table), values)
+                cursor.execute(
+                    sql.SQL(query("vectors_near_among")).format(table=sql.Identifier(self._name)), values
+                )
             else:
-                cursor.execute(sql.SQL(query("vectors_near")).format(table=self._table), values)
+                cursor.execute(
+                    sql.SQL(query("vectors_near")).format(table=sql.Identifier(self._name)), values
+                )
             return list(cursor.fetchall())
 
     def _seen_graph(self) -> bool:

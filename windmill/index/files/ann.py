@@ -7,10 +7,13 @@ doi:10.1109/TPAMI.2010.57), which stay on the disk. The only place that knows FA
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import math
 import os
 import shutil
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +38,7 @@ _EFFORTS = {HNSW: (64, 128, 256, 512, 1024), IVF: (4, 8, 16, 32, 64, 128, 256, 5
 _LITTLE = 1 << 20  # bytes of a disk that is full for all that FAISS writes
 _WIDE = 0.2  # share of images among which a graph is searched; among fewer, one by one
 
+_talking = threading.Lock()
 _NO_IDS = np.empty(0, np.int64)
 
 Part = tuple[Ids, Floats]  # ids (n) and their vectors (n × dimension)
@@ -69,7 +73,7 @@ def write_flat(ids: Ids, vectors: Floats, path: Path) -> None:
 
 def read_flat(path: Path) -> Part:
     """What `write_flat` wrote. Raises `IndexDamaged`."""
-    index = _read(path, 0)
+    index = _read(path, faiss.IO_FLAG_READ_ONLY)
     if not isinstance(index, faiss.IndexIDMap2):
         raise IndexDamaged(f"{path}: holds no vectors with ids")
     ids = faiss.vector_to_array(index.id_map)
@@ -82,7 +86,7 @@ class Ann:
     def __init__(self, path: Path, tuning: Tuning) -> None:
         lists = tuning.kind == IVF
         self.tuning = tuning
-        self._index = _read(path, faiss.IO_FLAG_MMAP | faiss.IO_FLAG_ONDISK_SAME_DIR if lists else 0)
+        self._index = _read(path, faiss.IO_FLAG_READ_ONLY | faiss.IO_FLAG_ONDISK_SAME_DIR)
         self._inner = self._index if lists else faiss.downcast_index(self._index.index)
         self._ids: Ids = _NO_IDS if lists else faiss.vector_to_array(self._index.id_map)
 
@@ -136,7 +140,8 @@ class Ann:
 
 def _read(path: Path, flags: int) -> faiss.Index:
     try:
-        return faiss.read_index(str(path), flags)
+        with _hushed():
+            return faiss.read_index(str(path), flags)
     except RuntimeError as exc:
         raise IndexDamaged(f"{path}: FAISS cannot read it: missing, cut short, or another file") from exc
 
@@ -144,6 +149,21 @@ def _read(path: Path, flags: int) -> faiss.Index:
 def _write(index: faiss.Index, path: Path) -> None:
     with _writing(path):
         faiss.write_index(index, str(path))
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Lists on a disk are talked about on standard output, which belongs to results."""
+    with _talking, open(os.devnull, "wb") as nowhere:  # noqa: PTH123 -- no file
+        sys.stdout.flush()
+        kept = os.dup(1)
+        os.dup2(nowhere.fileno(), 1)
+        try:
+            yield
+        finally:
+            ctypes.CDLL(None).fflush(None)
+            os.dup2(kept, 1)
+            os.close(kept)
 
 
 @contextmanager
@@ -192,7 +212,7 @@ def _build_lists(
     for number, shard in enumerate(_shards(parts, trained, room, told)):
         shards.append(path.with_name(f"shard{number}"))
         _write(shard, shards[-1])
-    with _writing(path):
+    with _writing(path), _hushed():
         merge_ondisk(empty, [str(shard) for shard in shards], str(path.with_suffix(".ivfdata")))
     _write(empty, path)
     for scrap in (trained, *shards):

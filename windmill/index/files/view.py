@@ -17,7 +17,7 @@ from windmill.index.files.ann import Ann
 from windmill.index.files.layout import Layout
 from windmill.index.files.meta import Meta
 from windmill.index.files.rows import GROUP
-from windmill.index.vectors import Embedder, Floats, Hit, Ids, Vectors, best
+from windmill.index.vectors import Embedder, Floats, Hit, Ids, Vectors, best, ranked
 
 _NOBODY = np.empty(0, np.int64)
 
@@ -138,10 +138,9 @@ class View:
         for one in self.fresh:
             chosen = one.live if among is None else one.live & np.isin(one.ids, among)
             scores = np.where(chosen, one.embeddings @ query, -np.inf)
-            first = np.lexsort((one.ids, -scores))[:most]
             hits += [
                 Hit(image_id=int(one.ids[n]), path=one.paths[n].as_py(), score=float(scores[n]))
-                for n in first.tolist()
+                for n in ranked(one.ids, scores, most).tolist()
                 if chosen[n]
             ]
         return hits
