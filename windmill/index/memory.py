@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from windmill.index.vectors import Embedder, Floats, Hit, Ids, Vectors, best, checked
+from windmill.index.vectors import Embedder, Floats, Hit, Ids, Vectors, accepted, best, checked
 from windmill.model import Numbering
 
 _PART = 10_000  # images that `scan` gives at once
@@ -20,7 +20,8 @@ class MemoryStore:
         self._rows: dict[int, tuple[str, Floats]] = {}
 
     def upsert(self, vectors: Vectors) -> None:
-        rows = zip(vectors.paths, checked(vectors.embeddings, self.embedder), strict=True)
+        accepted(vectors, self.embedder)
+        rows = zip(vectors.paths, vectors.embeddings, strict=True)
         self._rows.update(zip(vectors.ids.tolist(), rows, strict=True))
 
     def delete(self, ids: Ids) -> None:

@@ -18,10 +18,11 @@ from pymilvus.exceptions import MilvusException
 from windmill.errors import ConfigError, StoreError, StoreUnavailable
 from windmill.index import about, milvus_lite
 from windmill.index.about import About
-from windmill.index.vectors import Embedder, Floats, Hit, Ids, Vectors, best, checked
+from windmill.index.vectors import Embedder, Floats, Hit, Ids, Vectors, accepted, best, checked
 from windmill.model import Numbering
 
-_CONNECT, _ANSWER, _READY = 5.0, 30.0, 600.0  # seconds: for a connection, an answer, a collection in memory
+# Seconds: for a connection, an answer, a request of vectors, a collection that is made ready.
+_CONNECT, _ANSWER, _TAKEN, _READY = 5.0, 15.0, 60.0, 600.0
 _AWAY = 2  # the code of pymilvus' own errors about the connection
 _PROPERTY = "windmill"  # of a collection: what `About` says
 _TOP = 16_384  # the most hits of one search, and the most rows of one reply
@@ -72,7 +73,7 @@ class MilvusStore:
         link.load()
 
     def upsert(self, vectors: Vectors) -> None:
-        checked(vectors.embeddings, self.embedder)
+        accepted(vectors, self.embedder)
         rows = [
             {"image_id": image_id, "path": path, "embedding": vector}
             for image_id, path, vector in zip(
@@ -81,13 +82,13 @@ class MilvusStore:
         ]
         with self._writing:
             for start in range(0, len(rows), self._rows):
-                self._link.call("upsert", data=rows[start : start + self._rows])
+                self._link.call("upsert", data=rows[start : start + self._rows], timeout=_TAKEN)
             self._written = True
 
     def delete(self, ids: Ids) -> None:
         with self._writing:
             for part in _parts(ids, self._rows):
-                self._link.call("delete", ids=part.tolist())
+                self._link.call("delete", ids=part.tolist(), timeout=_TAKEN)
             self._written = True
 
     def search(self, query: Floats, most: int, among: Ids | None = None) -> list[Hit]:
@@ -141,7 +142,7 @@ class MilvusStore:
         """Has Lite put what was written where it searches fast."""
         with self._writing:
             if self._written and self._link.lite:
-                self._link.call("flush")
+                self._link.call("flush", timeout=_READY)
             self._written = False
 
     def _nearest(self, asked: Floats, most: int, only: str = "") -> list[Hit]:
@@ -278,8 +279,6 @@ class _Link:
             if exc.code == _AWAY or exc.retriable:
                 raise self._away(exc.message) from exc
             raise StoreError(f"{self.place}: Milvus refused this: {exc.message}") from exc
-        except UnicodeEncodeError as exc:
-            raise StoreError(f"{self.place}: a path that is not text: {exc.object!r}") from exc
 
     def _away(self, said: str) -> StoreUnavailable:
         return StoreUnavailable(

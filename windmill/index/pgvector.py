@@ -10,7 +10,7 @@ import numpy as np
 from windmill.errors import ConfigError
 from windmill.index import about
 from windmill.index.about import About
-from windmill.index.vectors import Embedder, Floats, Hit, Ids, Vectors, best, checked
+from windmill.index.vectors import Embedder, Floats, Hit, Ids, Vectors, accepted, best, checked
 from windmill.model import Numbering
 from windmill.postgres.vectors import VectorTable
 from windmill.settings import Settings
@@ -54,7 +54,7 @@ class PgvectorStore:
 
     def upsert(self, vectors: Vectors) -> None:
         """See `store.VectorStore`; 5,000 images in a transaction."""
-        checked(vectors.embeddings, self.embedder)
+        accepted(vectors, self.embedder)
         for start in range(0, len(vectors), _PART):
             part = slice(start, start + _PART)
             self._table.save(vectors.ids[part], vectors.paths[part], vectors.embeddings[part])

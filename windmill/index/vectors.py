@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from windmill.errors import OtherEmbedder
+from windmill.errors import OtherEmbedder, StoreError
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -50,6 +50,17 @@ class Hit:
     image_id: int
     path: str
     score: float
+
+
+def accepted(vectors: Vectors, embedder: Embedder) -> Vectors:
+    """The same, if a store may take them. Raises `OtherEmbedder`, and `StoreError` for a path that is not
+    text (a file's name need not be)."""
+    checked(vectors.embeddings, embedder)
+    try:
+        "".join(vectors.paths).encode()
+    except UnicodeEncodeError as exc:
+        raise StoreError(f"a path that is not text, in UTF-8: {exc.object[: exc.end][-80:]!r}") from exc
+    return vectors
 
 
 def checked(embeddings: Floats, embedder: Embedder) -> Floats:
