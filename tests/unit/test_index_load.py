@@ -53,7 +53,8 @@ def filled(*ids, store=None, **fields):
 
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch):
-    monkeypatch.setattr("windmill.index.memory._PART", 10)
+    monkeypatch.setattr("windmill.index.memory._PART", 5)
+    monkeypatch.setattr("windmill.index.loading.BATCH", 10)
 
 
 def loaded(source, target, *, prune=False):

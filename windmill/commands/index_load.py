@@ -72,7 +72,8 @@ def _document(store: str, done: Loaded, seen: Checked) -> dict[str, object]:
 
 
 def _sentences(store: str, done: Loaded, seen: Checked) -> Iterator[str]:
-    yield f"{store}: {done.written:,} of {len(done.ids):,} images written, the others were there"
+    there = len(done.ids) - done.written
+    yield f"{store}: {done.written:,} images written, {there:,} were there"
     if len(done.stale):
         fate = "deleted" if done.pruned else "kept; --prune deletes them"
         yield f"only {store} had {len(done.stale):,} images ({_some(done.stale)}): {fate}"

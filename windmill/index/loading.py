@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from windmill.index.store import VectorStore
 from windmill.index.vectors import Ids, Vectors
 from windmill.progress import Meter
 
+BATCH = 10_000  # images that are compared and saved at once
 SAMPLE = 1_000  # images that are read back and compared
 ASKED = 100  # of these, images that are looked for by their own vectors
 LEAST_FOUND = 0.95  # of those that are looked for: searches in large stores are approximate
@@ -51,7 +53,7 @@ def load(source: VectorStore, target: VectorStore, meter: Meter, *, prune: bool)
     Ids of all images are in memory (8 bytes each). Raises `StoreError`.
     """
     total, written, seen = source.count(), 0, [np.empty(0, np.int64)]
-    for part in source.scan():
+    for part in _batches(source):
         lacking = _lacking(part, target.fetch(part.ids))
         target.upsert(lacking)
         written += len(lacking)
@@ -78,6 +80,26 @@ def check(source: VectorStore, target: VectorStore, done: Loaded, rng: np.random
         wrong=wrong,
         asked=len(asked),
         found=found,
+    )
+
+
+def _batches(store: VectorStore) -> Iterator[Vectors]:
+    """All images in parts of 10,000 or so: each that is saved costs a segment, or a transaction."""
+    parts: list[Vectors] = []
+    for part in store.scan():
+        parts.append(part)
+        if sum(map(len, parts)) >= BATCH:
+            yield _joined(parts)
+            parts = []
+    if parts:
+        yield _joined(parts)
+
+
+def _joined(parts: Sequence[Vectors]) -> Vectors:
+    return Vectors(
+        ids=np.concatenate([part.ids for part in parts]),
+        paths=[path for part in parts for path in part.paths],
+        embeddings=np.concatenate([part.embeddings for part in parts]),
     )
 
 

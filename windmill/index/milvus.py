@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import threading
 from collections.abc import Iterator
@@ -31,9 +30,6 @@ _CHUNK = 100_000  # ids in one filter
 _SPARE = 16  # hits beyond those that were asked for, among which ties are told
 _BYTES = 8 << 20  # of vectors in one request; servers take 64 MB
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
-
-# What goes wrong reaches us as exceptions; these would write tracebacks of several screens beside that.
-logging.getLogger("pymilvus").setLevel(logging.CRITICAL + 1)
 
 
 def create(address: str, embedder: Embedder, numbering: Numbering, token: str) -> MilvusStore:
@@ -106,7 +102,6 @@ class MilvusStore:
         return _best(found, most)
 
     def fetch(self, ids: Ids) -> Vectors:
-        self._settle()
         found = [
             row
             for part in _parts(np.unique(ids), self._rows)
@@ -121,7 +116,6 @@ class MilvusStore:
         )
 
     def count(self) -> int:
-        self._settle()
         (row,) = self._link.call("query", output_fields=["count(*)"])
         return int(row["count(*)"])
 

@@ -69,10 +69,10 @@ ORDER BY embedding <#> %(query)s::vector, image_id
 LIMIT %(limit)s;
 
 -- name: vectors_nearest_among
--- Exactly, of these.
-SELECT v.image_id, v.path, -(v.embedding <#> %(query)s::vector) AS score
-FROM unnest(%(ids)s::bigint[]) AS wanted (image_id) JOIN {table} v USING (image_id)
-ORDER BY v.embedding <#> %(query)s::vector, v.image_id
+-- Exactly, of these. A join with them might have all vectors copied into a hash first.
+SELECT image_id, path, -(embedding <#> %(query)s::vector) AS score FROM {table}
+WHERE image_id = ANY (%(ids)s::bigint[])
+ORDER BY embedding <#> %(query)s::vector, image_id
 LIMIT %(limit)s;
 
 -- name: vectors_graph_settings
