@@ -116,6 +116,8 @@ class Settings:
     allow_private_urls: tuple[str, ...] = _several()
     shutdown_grace: float = _number(20.0, least=0, most=600)
 
+    web_token: str = _secret()
+
     enable_monitoring: bool = False
     monitoring_db_host: str = ""
     monitoring_db_port: int = _number(3306, least=1, most=65535)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from collections.abc import Iterator
@@ -30,6 +31,10 @@ _CHUNK = 100_000  # ids in one filter
 _SPARE = 16  # hits beyond those that were asked for, among which ties are told
 _BYTES = 8 << 20  # of vectors in one request; servers take 64 MB
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+
+# What goes wrong reaches us as exceptions; pymilvus would write tracebacks of several screens beside that. It
+# has set this level itself just now, as it was imported.
+logging.getLogger("pymilvus").setLevel(logging.CRITICAL + 1)
 
 
 def create(address: str, embedder: Embedder, numbering: Numbering, token: str) -> MilvusStore:

@@ -9,7 +9,7 @@ from importlib.resources import files
 from psycopg2 import sql
 
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
-_FILES = ("queries.sql", "selections.sql", "vectors.sql")
+_FILES = ("queries.sql", "selections.sql", "facts.sql", "vectors.sql")
 
 
 @cache

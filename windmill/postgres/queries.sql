@@ -506,5 +506,11 @@ SELECT i.image_id, i.image_filename, i.image_path, i.width, i.height,
        (SELECT array_agg(d.service || ': ' || d.last_error ORDER BY d.service)
         FROM dispatches d WHERE d.image_id = i.image_id AND d.state = 'failed') AS errors
 FROM images i
-WHERE i.image_group = %(group)s
+WHERE {images}
 ORDER BY i.image_id;
+
+-- name: of_group
+i.image_group = %(group)s;
+
+-- name: of_images
+i.image_id = ANY (%(image_ids)s::bigint[]);
