@@ -20,6 +20,7 @@ from windmill.postgres.queries import query
 from windmill.settings import Settings
 
 GRAPH_FROM = 20_000  # rows: below them, comparing with every vector takes a few hundredths of a second
+GRAPH_UP_TO = 200  # hits: a graph that is asked for a thousand of 100,000 misses a fifth of them
 EXACT_UP_TO = 50_000  # ids that a search is confined to: each is looked up and compared
 _SCANNED = 100_000  # rows that a filtered search by graph looks at, at most
 _EFFORT = 100, 1000  # candidates of a search by graph: at least; at most (pgvector's limit)
@@ -123,7 +124,7 @@ class VectorTable:
         if among is not None:
             values["ids"] = _array(among)
         few = among is not None and len(among) <= EXACT_UP_TO
-        if few or not self._seen_graph():
+        if few or most > GRAPH_UP_TO or not self._seen_graph():
             return self._exactly(values)
         found = self._by_graph(values, most)
         return found if len(found) == most or among is None else self._exactly(values)
