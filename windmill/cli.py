@@ -29,6 +29,7 @@ COMMANDS = {
     "work": "run one worker (also: workers/*.py)",
     "workers": "start and stop this box's workers (also: workers.sh)",
     "monitor": "who works, who is silent, what is queued (also: monitor_workers.py)",
+    "web": "the search page and its API, over an index",
     "serve": "serve reference ML services over HTTP",
     "services": "check whether a service keeps the contract",
     "eval services": "how well services do on photos of which the truth is known",

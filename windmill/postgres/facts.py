@@ -66,7 +66,9 @@ class PostgresFacts:
         that the database does not have are left out."""
         with self._session.transaction() as cursor:
             numbers = _images(cursor, ids, numbering)
-            cursor.execute(composed("findings", images="of_images"), {"image_ids": list(numbers)})
+            cursor.execute(
+                composed("findings", images="of_images", said="said"), {"image_ids": list(numbers)}
+            )
             rows = [found(row) for row in cursor.fetchall()]
         return {numbers[one.image_id]: replace(one, image_id=numbers[one.image_id]) for one in rows}
 
