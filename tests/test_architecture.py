@@ -15,6 +15,8 @@ ENVIRONMENT = {
     "windmill/lifeline.py",  # the pipe to the parent: no setting
     "windmill/decoding/pool.py",  # hands a little of ours on to decoders
     "windmill/children.py",  # hands ours on to children
+    "windmill/engines/ray.py",  # tells Ray to keep to loopback, and to report to nobody
+    "windmill/engines/spark.py",  # tells Spark the same, and which Python its workers run
     "windmill/services/weights/cache.py",  # the services stand beside the pipeline and its settings
 }
 # Where an error of any class is caught, and why.
@@ -22,6 +24,7 @@ BROAD = {
     "windmill/attempting.py": 1,  # nor must a thread that handles
     "windmill/committing.py": 1,  # the one place that settles must not die of a job
     "windmill/decoding/pixels.py": 1,  # Pillow's decoders promise no error class
+    "windmill/engines/in_process.py": 1,  # whatever a model raises belongs to what it looked at
     "windmill/services/engine.py": 1,  # whatever a model raises belongs to who asked it
     "windmill/services/host.py": 2,  # counts failures of a model, remembers why it does not load
     "windmill/services/app.py": 2,  # /health says what is in the way, a request gets a 500

@@ -37,6 +37,7 @@ COMMANDS = {
     "eval votes": "how good consensus labels are, by each rule and by each voter alone",
     "eval search": "how often words find their photo, and how often nothing is said to fit",
     "calibrate": "learn how right voters are, for the calibrated consensus",
+    "index build": "embed the images of a folder into an index, to search in",
     "index merge": "merge an index's segments into one sorted file and one FAISS index",
     "index verify": "find any drift between an index's vectors, ids and metadata",
     "index load": "bring an index into another store: Milvus, pgvector, files",

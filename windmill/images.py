@@ -7,6 +7,8 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image as Pictures
 
 from windmill.addresses import WebAddresses
@@ -75,6 +77,11 @@ class ImageFiles:
         """The picture upright and in RGB. Raises `ImageError`."""
         found = self._ask(Task.DECODE, name, sized(name, data, self._most_bytes))
         return Pictures.frombuffer("RGB", (found.width, found.height), found.data, "raw", "RGB", 0, 1)
+
+    def pixels(self, name: str, data: bytes) -> npt.NDArray[np.uint8]:
+        """The same as height × width × RGB, without the way through a picture. Raises `ImageError`."""
+        found = self._ask(Task.DECODE, name, sized(name, data, self._most_bytes))
+        return np.frombuffer(found.data, np.uint8).reshape(found.height, found.width, 3)
 
     def prepared(self, name: str, data: bytes) -> bytes:
         """The file as services should see it: see `upright`. Raises `ImageError`."""

@@ -10,10 +10,10 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 from windmill.core.urls import shown
 from windmill.errors import ConfigError, ImageError
@@ -33,6 +33,9 @@ _FILMS = "aae avi mov mp3 mp4"
 _NO_IMAGE = frozenset(f".{ending}" for ending in f"{_DOCUMENTS} {_FILMS}".split())
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 Read = Callable[["Candidate"], bytes]
 Measure = Callable[[str, bytes], Measured]
@@ -55,6 +58,18 @@ class Candidate:
     @property
     def name(self) -> str:
         return self.path or (shown(self.url) if self.url else self.filename)
+
+    @property
+    def need_not_be(self) -> bool:
+        """Whether it is a file that lies among photos, and is rightly no photo: that is not worth a line."""
+        return self.found and Path(self.filename).suffix.lower() in _NO_IMAGE
+
+    def check(self) -> None:
+        """Raises `ImageError` for one in trouble, and for names that no database takes as text."""
+        if self.trouble:
+            raise ImageError(f"{self.name}: {self.trouble}")
+        for text in (self.name, self.filename, self.group):
+            _check(text)
 
 
 def _silent(_: str) -> None:
@@ -138,7 +153,7 @@ def ingest(
     registry = _DryRun(registry) if dry_run else registry
     pool = ThreadPoolExecutor(_READERS, thread_name_prefix="ingest")
     try:
-        results = _ahead(pool, lambda one: _measured(one, read, measure), iter(found))
+        results = ahead(pool, lambda one: _measured(one, read, measure), iter(found), _AHEAD)
         good = _good(results, done, meter)
         while batch := list(itertools.islice(good, BATCH)):
             _store(batch, registry, done)
@@ -222,16 +237,13 @@ def _measured(one: Candidate, read: Read, measure: Measure) -> NewImage | None:
     try:
         return _examined(one, read, measure)
     except ImageError:
-        if one.found and Path(one.filename).suffix.lower() in _NO_IMAGE:
+        if one.need_not_be:
             return None
         raise
 
 
 def _examined(one: Candidate, read: Read, measure: Measure) -> NewImage:
-    if one.trouble:
-        raise ImageError(f"{one.name}: {one.trouble}")
-    for text in (one.name, one.filename, one.group):
-        _check(text)
+    one.check()
     data = read(one)
     found = measure(one.name, data)
     return NewImage(
@@ -254,11 +266,9 @@ def _check(text: str) -> None:
         raise ImageError(f"{text!r:.500}: not UTF-8; rename the file, or save the list as UTF-8")
 
 
-def _ahead(
-    pool: ThreadPoolExecutor, work: Callable[[Candidate], NewImage | None], found: Iterator[Candidate]
-) -> Iterator[Future[NewImage | None]]:
-    """Results in order, with a bounded number under way: memory does not grow with the collection."""
-    under_way = deque(pool.submit(work, one) for one in itertools.islice(found, _AHEAD))
+def ahead(pool: Executor, work: Callable[[In], Out], found: Iterator[In], most: int) -> Iterator[Future[Out]]:
+    """Results in order, with at most so many under way: memory does not grow with the collection."""
+    under_way = deque(pool.submit(work, one) for one in itertools.islice(found, most))
     while under_way:
         yield under_way.popleft()
         under_way += [pool.submit(work, one) for one in itertools.islice(found, 1)]

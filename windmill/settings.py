@@ -107,6 +107,9 @@ class Settings:
     service_config: Path = Path("service_config.json")
     index_prefix: str = "windmill-index/images"
     milvus_token: str = _secret()
+    index_segment_size: int = _number(1000, least=1, most=10_000)
+    index_segment_seconds: float = _number(10.0, least=0.01, most=300)
+    worker_batch_size: int = _number(16, least=1, most=1024)
     service_name: str = ""
     worker_id: str = ""
     worker_concurrency: int = _number(4, least=1, most=256)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 from PIL import Image as Pictures
 from PIL import ImageCms
@@ -106,6 +107,11 @@ def test_the_upright_size_is_read_from_the_header(saved, tmp_path):
     saved(half_and_half(), exif=oriented(8))
     found = FILES.inspect("photo.jpg", (tmp_path / "photo.jpg").read_bytes())
     assert (found.width, found.height) == (20, 40)
+
+
+def test_pixels_are_those_of_the_upright_picture(saved):
+    data = FILES.read(saved(half_and_half(), exif=oriented(6)))
+    assert np.array_equal(FILES.pixels("photo", data), np.asarray(FILES.decode("photo", data)))
 
 
 def test_what_ingest_saw_to_be_fine_is_not_decoded_again(saved):

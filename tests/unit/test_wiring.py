@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from windmill import calibration, catalog, wiring
+from windmill import calibration, catalog, holding, wiring
 from windmill.errors import ConfigError
 from windmill.settings import Settings
 
@@ -16,7 +16,7 @@ RABBITMQ = Settings(queue_host="rabbitmq.example.org")  # four at once, eight in
 
 def refused(service, settings):
     try:
-        wiring.check_hold(service, settings)
+        holding.check_hold(service, settings)
     except ConfigError as error:
         return str(error)
     return ""

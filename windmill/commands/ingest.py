@@ -57,7 +57,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 registry,
                 read=lambda one: read(files, one),
                 measure=files.inspect,
-                meter=_Counted(args.source, progress),
+                meter=Counted(args.source, progress),
                 dry_run=args.dry_run,
                 done=done,
             )
@@ -74,7 +74,7 @@ def read(files: ImageFiles, one: Candidate) -> bytes:
     return files.read(Image(image_id=0, path=one.path, url=one.url))
 
 
-class _Counted:
+class Counted:
     """A meter that learns the total meanwhile: to walk a big folder on a network takes its time."""
 
     def __init__(self, source: str, meter: Meter) -> None:

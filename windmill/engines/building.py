@@ -21,11 +21,23 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """How many images were embedded now, how many were in the index already, and a line for each bad file."""
+    """What became of a collection: how many images were embedded now, how many were in the index already,
+    and a line for each bad file, of which `unnamed` more were only counted.
+
+    `without`: photos that the model makes no vector of (no face is in them). `ignored`: files that lie among
+    photos and are rightly none.
+    """
 
     added: int
     known: int
     bad: tuple[str, ...]
+    unnamed: int = 0
+    without: int = 0
+    ignored: int = 0
+
+    @property
+    def bad_count(self) -> int:
+        return len(self.bad) + self.unnamed
 
 
 class Engine(Protocol):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from windmill.errors import ConfigError
+from windmill.errors import ConfigError, ServiceRejected
 from windmill.index.vectors import Embedder, Floats
+from windmill.plain import line
 from windmill.services import door, registry
-from windmill.services.base import EMBED_IMAGE, EMBED_TEXT
+from windmill.services.base import EMBED_IMAGE, EMBED_TEXT, RequestError
+
+log = logging.getLogger(__name__)
 
 
 class InProcess:
@@ -43,9 +47,40 @@ class InProcess:
 
         Raises `RequestError` where one of them cannot be embedded (a photo without a face).
         """
-        outputs = self._images.predict(inputs)
-        replies = (self._images.postprocess(*both) for both in zip(inputs, outputs, strict=True))
-        return [np.array(reply["embedding"], np.float32) for reply in replies]
+        return [self._vector(*both) for both in zip(inputs, self._images.predict(inputs), strict=True)]
+
+    def each(self, inputs: Sequence[Any]) -> list[Floats | RequestError | ServiceRejected]:
+        """As `vectors`, with the error in the place of what cannot be embedded: one takes no other with it.
+
+        `ServiceRejected`: the model broke on this one alone. Raises it where it breaks on each of several.
+        """
+        try:
+            outputs = self._images.predict(inputs)
+        except Exception as exc:  # noqa: BLE001 -- whatever a model raises belongs to what it looked at
+            return self._one_by_one(inputs, exc)
+        return [self._outcome(*both) for both in zip(inputs, outputs, strict=True)]
+
+    def _one_by_one(
+        self, inputs: Sequence[Any], error: Exception
+    ) -> list[Floats | RequestError | ServiceRejected]:
+        if len(inputs) == 1:
+            told = f"{self.embedder.service} broke on it: {type(error).__name__}: {error}"
+            return [ServiceRejected(told, service=self.embedder.service)]
+        log.warning("a batch of %d failed, and is tried one by one: %s", len(inputs), line(str(error)))
+        outcomes = [outcome for given in inputs for outcome in self.each([given])]
+        rejected = [one for one in outcomes if isinstance(one, ServiceRejected)]
+        if len(rejected) == len(inputs):
+            raise rejected[0] from error
+        return outcomes
+
+    def _outcome(self, given: Any, output: Any) -> Floats | RequestError:
+        try:
+            return self._vector(given, output)
+        except RequestError as error:
+            return error
+
+    def _vector(self, given: Any, output: Any) -> Floats:
+        return np.array(self._images.postprocess(given, output)["embedding"], np.float32)
 
     def image(self, name: str, data: bytes) -> Floats:
         (vector,) = self.vectors([self.prepared(name, data)])

@@ -47,6 +47,17 @@ def open_store(address: str, settings: Settings) -> VectorStore:
     return files.open_index(Path(rest))
 
 
+def prefix_of(address: str) -> Path:
+    """Where its files are. Raises `ConfigError` for the address of another store."""
+    kind, rest = _parsed(address)
+    if kind != "files":
+        raise ConfigError(
+            f"{address}: this works on files only; windmill index load PREFIX --store {address} brings"
+            " them there"
+        )
+    return Path(rest)
+
+
 def _parsed(address: str) -> tuple[str, str]:
     kind, colon, rest = address.partition(":")
     if kind in ("milvus", "pgvector") and rest:

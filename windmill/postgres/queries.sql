@@ -185,6 +185,14 @@ ANALYZE pg_temp.counted;
 -- name: open_services
 SELECT DISTINCT service FROM dispatches WHERE state IN ('queued', 'parked') ORDER BY service;
 
+-- name: standings
+-- What was asked last of each image.
+SELECT DISTINCT ON (d.image_id) d.image_id, d.state, d.found, i.image_path, i.image_url,
+       concat_ws(': ', d.error_class, d.last_error)
+FROM dispatches d JOIN images i USING (image_id)
+WHERE d.service = %(service)s AND d.image_id = ANY (%(image_ids)s::bigint[])
+ORDER BY d.image_id, d.dispatched_at DESC, d.version DESC;
+
 -- name: versions
 SELECT version FROM service_versions WHERE service = %(service)s ORDER BY current_since DESC;
 

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from windmill.errors import ConfigError, ImageError, ImageTooLargeError
 from windmill.services import door, uploads
-from windmill.services.base import ANALYZE, Model, RequestError, UpstreamError
+from windmill.services.base import ANALYZE, Info, Model, NothingToEmbed, RequestError, UpstreamError
 from windmill.services.host import FullError, Host, Limits
 from windmill.services.metrics import Metrics
 
@@ -100,8 +100,12 @@ class ServiceApp:
     async def _asked(self, request: Request, started: float) -> JSONResponse:
         path = ANALYZE if request.url.path == _OLDER else request.url.path
         received = await self._door.received(request, self._asks[path])
-        reply, info = await self.host.ask(path, received)
-        metadata = {"processing_time": _since(started), "model_info": info.shown()}
+        info: Info | None
+        try:
+            reply, info = await self.host.ask(path, received)
+        except NothingToEmbed:  # which is an answer
+            reply, info = {"embedding": None}, self.host.info
+        metadata = {"processing_time": _since(started), "model_info": info.shown() if info else {}}
         return JSONResponse({"service": self._name, "status": "success", **reply, "metadata": metadata})
 
     def _error(self, exc: Exception, started: float) -> JSONResponse:

@@ -9,7 +9,6 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
-import numpy as np
 from starlette.requests import Request
 
 from windmill.addresses import WebAddresses
@@ -66,7 +65,7 @@ class Door:
 
 def photo(name: str, data: bytes) -> Photo:
     """The decoded, upright image. Raises `ImageError`."""
-    return Photo(data=data, pixels=np.asarray(_FILES.decode(name, data)))
+    return Photo(data=data, pixels=_FILES.pixels(name, data))
 
 
 def from_url(url: str) -> bytes:

@@ -150,6 +150,19 @@ def test_an_address_of_no_known_form_is_refused_with_those_that_are(address):
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        ["merge", "pgvector:x"],
+        ["verify", "milvus:x.db"],
+        ["build", "--image-dir", ".", "--index-prefix", "pgvector:x"],
+    ],
+)
+def test_what_works_on_files_says_so_of_another_store(command, capsys):
+    assert cli.main(["index", *command]) == 2
+    assert "windmill index load PREFIX --store" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("address", "says"),
     [
         ("pgvector:No Such", "a-z"),
