@@ -40,6 +40,7 @@ COMMANDS = {
     "index build": "embed the images of a folder into an index, to search in",
     "index merge": "merge an index's segments into one sorted file and one FAISS index",
     "index verify": "find any drift between an index's vectors, ids and metadata",
+    "index load": "bring an index into another store: Milvus, pgvector, files",
     "index delete": "take images out of an index",
     "models": "the services' weights: list, pull, path, verify, add",
     "schema": "create or update the tables in PostgreSQL",

@@ -106,6 +106,7 @@ class Settings:
 
     service_config: Path = Path("service_config.json")
     index_prefix: str = "windmill-index/images"
+    milvus_token: str = _secret()
     index_segment_size: int = _number(1000, least=1, most=10_000)
     index_segment_seconds: float = _number(10.0, least=0.01, most=300)
     worker_batch_size: int = _number(16, least=1, most=1024)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from windmill import calibration, catalog, holding
@@ -264,13 +263,12 @@ def _indexing(
 ) -> tuple[Handler, Writer, Sequence[Gate]]:
     """What an index worker does beside: it writes vectors, of one model. Raises `ConfigError`."""
     with needs("index"):
-        from windmill.index.files import create
+        from windmill.index.stores import create_store
         from windmill.index.writing import IndexWriter, OneModel
 
     def begun(embedder: Embedder) -> VectorStore:
-        prefix = Path(settings.index_prefix).absolute()
-        log.info("vectors of %s go into the index at %s", embedder, prefix)
-        return create(prefix, embedder, Numbering.IMAGES)
+        log.info("vectors of %s go into the index at %s", embedder, settings.index_prefix)
+        return create_store(settings.index_prefix, embedder, Numbering.IMAGES, settings)
 
     writer = IndexWriter(begun, Save(store))
     one_model = OneModel(breaker, writer, calling.version, watchers)

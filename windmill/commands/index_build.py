@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from windmill.engines.building import Built, Engine, Plan
     from windmill.engines.in_process import InProcess
     from windmill.index.store import VectorStore
+from windmill.index.stores import prefix_of
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         raise ConfigError(f"--batch {args.batch}: expected 1 to {_MOST_AT_ONCE}")
     with needs("index,services"):
         from windmill.engines.building import Plan
-    prefix = Path(args.index_prefix or settings.index_prefix)
+    prefix = prefix_of(args.index_prefix or settings.index_prefix)
     service = args.service or _service(prefix)
     ready = ENGINES[args.engine](args, settings, prefix, service)
     store = ready.store()

@@ -7,9 +7,9 @@ import json
 import os
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 from windmill.extras import needs
+from windmill.index.stores import prefix_of
 from windmill.progress import meter
 from windmill.settings import Settings
 
@@ -28,7 +28,7 @@ moment, it is as it was, or merged. How FAISS searches is chosen by the number o
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("prefix", nargs="?", type=Path, help="the index (default: INDEX_PREFIX)")
+    parser.add_argument("prefix", nargs="?", help="the index (default: INDEX_PREFIX)")
     parser.add_argument("--gently", action="store_true", help="only with what others leave of the processor")
     parser.add_argument("--json", action="store_true", help="what was done as JSON on standard output")
 
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         from windmill.index.files import merge
     if args.gently:
         os.nice(_GENTLY)
-    prefix = args.prefix or Path(settings.index_prefix)
+    prefix = prefix_of(args.prefix or settings.index_prefix)
     with meter("merging", "images", None) as progress:
         done = merge(prefix, progress)
     if args.json:

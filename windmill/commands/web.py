@@ -118,10 +118,10 @@ def _told(host: str, rules: Rules) -> str:
 @contextmanager
 def _library(address: str | None, settings: Settings) -> Iterator[Library]:
     """The index, its model and its database. Raises `ConfigError`."""
-    index = searchers.store(address or settings.index_prefix)
-    asked = OneModel(index.embedder.service, lambda: searchers.model(index.embedder, settings))
-    threading.Thread(target=_warm, args=(asked,), name="model", daemon=True).start()
     with ExitStack() as stack:
+        index = stack.enter_context(closing(searchers.store(address or settings.index_prefix, settings)))
+        asked = OneModel(index.embedder.service, lambda: searchers.model(index.embedder, settings))
+        threading.Thread(target=_warm, args=(asked,), name="model", daemon=True).start()
         facts = [
             stack.enter_context(closing(PostgresFacts(settings, "windmill web"))) for _ in range(_CONNECTIONS)
         ]

@@ -48,6 +48,14 @@ class Awaited:
     def scan(self) -> Iterator[Vectors]:
         return self._there().scan() if self.begun() else iter(())
 
+    def settle(self) -> None:
+        if self.begun():
+            self._there().settle()
+
+    def close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+
     def begun(self) -> bool:
         """Whether it is there. Raises `IndexDamaged`, and `OtherEmbedder` where it is another one's."""
         try:

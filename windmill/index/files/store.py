@@ -15,7 +15,7 @@ from windmill.index.files import merging, meta, rows, segments
 from windmill.index.files.layout import Layout
 from windmill.index.files.meta import Meta
 from windmill.index.files.view import Base, Fresh, View
-from windmill.index.vectors import Embedder, Floats, Hit, Ids, Vectors, checked
+from windmill.index.vectors import Embedder, Floats, Hit, Ids, Vectors, accepted, checked
 from windmill.model import Numbering
 
 _FRESH = 1.0  # seconds; a kernel's clock for files ticks every 4 ms
@@ -73,7 +73,7 @@ class FaissFiles:
 
     def upsert(self, vectors: Vectors) -> None:
         """See `store.VectorStore`; a segment is written for each 10,000 images."""
-        checked(vectors.embeddings, self.embedder)
+        accepted(vectors, self.embedder)
         for start in range(0, len(vectors), _SEGMENT):
             part = slice(start, start + _SEGMENT)
             some = Vectors(
@@ -110,6 +110,9 @@ class FaissFiles:
                 yield rows.vectors(table)
         except FileNotFoundError as exc:
             raise StoreUnavailable(f"{layout.prefix}: it was merged meanwhile: begin again") from exc
+
+    def settle(self) -> None:
+        """See `store.VectorStore`: a merge, which goes on beside searches, is what makes them fast."""
 
     def close(self) -> None:
         """Lets go of the files."""
