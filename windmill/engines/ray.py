@@ -7,6 +7,7 @@ import itertools
 import logging
 import os
 import pickle
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ _LOOPBACK = "127.0.0.1"
 _WINDOW = 500_000  # files that are handed over at once: their paths are what the memory here holds
 _BATCHES = 4  # of one piece of work: what has to be done again where a box dies
 _CORES = 2  # for an actor: its model's threads, and those that decode for it
+_KNOCK = 10.0  # seconds
 _STORE = 256 << 20  # bytes of shared memory for a cluster of our own: paths go in, and 2 kB an image come out
 
 
@@ -142,6 +144,7 @@ def _cluster(address: str) -> Iterator[Any]:
         import ray.data
     except ImportError as exc:
         raise ConfigError("--engine ray needs Ray: pip install 'windmill-images[ray]'") from exc
+    _knock(address)
     try:
         _connect(ray, address)
         yield ray
@@ -149,6 +152,16 @@ def _cluster(address: str) -> Iterator[Any]:
         raise ClusterError(f"Ray at {address}: {exc}") from exc
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raises `ClusterError` where nobody listens: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _KNOCK).close()
+        except (OSError, OverflowError) as exc:
+            raise ClusterError(f"Ray at {address}: nobody answers there: {exc}") from exc
 
 
 def _connect(ray: Any, address: str) -> None:

@@ -168,7 +168,7 @@ def _started(master: str, settings: dict[str, str]) -> Any:
         if exc.getCondition() != "JAVA_GATEWAY_EXITED":
             raise
         raise ConfigError(
-            "Spark needs Java 17 or newer: apt-get install openjdk-17-jre-headless, or set JAVA_HOME"
+            "Spark needs Java 17 or newer: apt-get install default-jre-headless, or set JAVA_HOME"
         ) from exc
 
 
