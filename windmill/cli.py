@@ -34,6 +34,10 @@ COMMANDS = {
     "eval boxes": "how good merged boxes are where the truth is known",
     "eval votes": "how good consensus labels are, by each rule and by each voter alone",
     "calibrate": "learn how right voters are, for the calibrated consensus",
+    "index build": "embed the images of a folder into an index, to search in",
+    "index merge": "merge an index's segments into one sorted file and one FAISS index",
+    "index verify": "find any drift between an index's vectors, ids and metadata",
+    "index delete": "take images out of an index",
     "models": "the services' weights: list, pull, path, verify, add",
     "schema": "create or update the tables in PostgreSQL",
 }

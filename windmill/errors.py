@@ -25,6 +25,14 @@ class ConfigError(WindmillError):
     """A setting, the catalog or the command line is wrong; the text names the key and where it stands."""
 
 
+class IndexDamaged(ConfigError):
+    """Files of an index are not what was written: cut short, or of different merges."""
+
+
+class OtherEmbedder(ConfigError):
+    """Vectors, or a query, of another model or dimension than the index has: nothing could be compared."""
+
+
 class ChildDiedError(WindmillError):
     """A child process of this command ended by itself; the text holds the end of its log."""
 
@@ -158,11 +166,3 @@ class StaleBox(StoreError):
     """The box a job is about was replaced meanwhile; its successor has a job of its own."""
 
     verdict = Verdict.ACK
-
-
-class IndexDamaged(StoreError):
-    """Files of an index are not what was written: cut short, or of different merges."""
-
-
-class OtherEmbedder(StoreError):
-    """Vectors, or a query, of another model or dimension than the index has: nothing could be compared."""

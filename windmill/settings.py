@@ -101,6 +101,7 @@ class Settings:
     calibration: Path = Path()
 
     service_config: Path = Path("service_config.json")
+    index_prefix: str = "windmill-index/images"
     service_name: str = ""
     worker_id: str = ""
     worker_concurrency: int = _number(4, least=1, most=256)

@@ -7,10 +7,13 @@ doi:10.1109/TPAMI.2010.57), which stay on the disk. The only place that knows FA
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import math
 import os
 import shutil
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +37,9 @@ _ASKED, _NEAREST, _RECALL = 100, 10, 0.98  # how the effort of a search is chose
 _EFFORTS = {HNSW: (64, 128, 256, 512, 1024), IVF: (4, 8, 16, 32, 64, 128, 256, 512)}
 _LITTLE = 1 << 20  # bytes of a disk that is full for all that FAISS writes
 _WIDE = 0.2  # share of images among which a graph is searched; among fewer, one by one
+
+_talking = threading.Lock()
+_NO_IDS = np.empty(0, np.int64)
 
 Part = tuple[Ids, Floats]  # ids (n) and their vectors (n × dimension)
 
@@ -67,7 +73,7 @@ def write_flat(ids: Ids, vectors: Floats, path: Path) -> None:
 
 def read_flat(path: Path) -> Part:
     """What `write_flat` wrote. Raises `IndexDamaged`."""
-    index = _read(path, 0)
+    index = _read(path, faiss.IO_FLAG_READ_ONLY)
     if not isinstance(index, faiss.IndexIDMap2):
         raise IndexDamaged(f"{path}: holds no vectors with ids")
     ids = faiss.vector_to_array(index.id_map)
@@ -80,9 +86,9 @@ class Ann:
     def __init__(self, path: Path, tuning: Tuning) -> None:
         lists = tuning.kind == IVF
         self.tuning = tuning
-        self._index = _read(path, faiss.IO_FLAG_MMAP | faiss.IO_FLAG_ONDISK_SAME_DIR if lists else 0)
+        self._index = _read(path, faiss.IO_FLAG_READ_ONLY | faiss.IO_FLAG_ONDISK_SAME_DIR)
         self._inner = self._index if lists else faiss.downcast_index(self._index.index)
-        self._ids = None if lists else faiss.vector_to_array(self._index.id_map)
+        self._ids: Ids = _NO_IDS if lists else faiss.vector_to_array(self._index.id_map)
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -98,13 +104,13 @@ class Ann:
             chosen = faiss.IDSelectorNot(left_out) if left_out else None
             return self._asked(queries, most, effort, chosen)
         share = max(1, len(among)) / max(1, len(self))
-        if self._ids is not None and (self.tuning.kind == FLAT or share < _WIDE):
+        if self.tuning.kind == FLAT or (self.tuning.kind == HNSW and share < _WIDE):
             return self._compared(queries, most, among)
         return self._asked(queries, most, math.ceil(effort / share), faiss.IDSelectorBatch(among))
 
     def vectors(self, ids: Ids) -> Floats:
         """The vectors of these ids (n × dimension). Raises `KeyError` for one that is not there."""
-        if self._ids is None and self._inner.direct_map.type == faiss.DirectMap.NoMap:
+        if self.tuning.kind == IVF and self._inner.direct_map.type == faiss.DirectMap.NoMap:
             self._inner.set_direct_map_type(faiss.DirectMap.Hashtable)
         try:
             found: Floats = self._index.reconstruct_batch(ids)
@@ -125,19 +131,17 @@ class Ann:
 
     def _compared(self, queries: Floats, most: int, among: Ids) -> tuple[Floats, Ids]:
         """Exactly these, one by one: a graph leads astray where most of its vertices do not count."""
-        ids = self._ids
-        assert ids is not None  # noqa: S101 -- of an index in memory
-        bits = np.isin(ids, among)
-        packed = np.packbits(bits, bitorder="little")
-        chosen = faiss.IDSelectorBitmap(len(ids), faiss.swig_ptr(packed))
+        packed = np.packbits(np.isin(self._ids, among), bitorder="little")
+        chosen = faiss.IDSelectorBitmap(len(self._ids), faiss.swig_ptr(packed))
         flat = self._inner if self.tuning.kind == FLAT else faiss.downcast_index(self._inner.storage)
         scores, found = flat.search(queries, most, params=faiss.SearchParameters(sel=chosen))
-        return scores, np.where(found < 0, -1, ids[found])
+        return scores, np.where(found < 0, -1, self._ids[found])
 
 
 def _read(path: Path, flags: int) -> faiss.Index:
     try:
-        return faiss.read_index(str(path), flags)
+        with _hushed():
+            return faiss.read_index(str(path), flags)
     except RuntimeError as exc:
         raise IndexDamaged(f"{path}: FAISS cannot read it: missing, cut short, or another file") from exc
 
@@ -145,6 +149,21 @@ def _read(path: Path, flags: int) -> faiss.Index:
 def _write(index: faiss.Index, path: Path) -> None:
     with _writing(path):
         faiss.write_index(index, str(path))
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Lists on a disk are talked about on standard output, which belongs to results."""
+    with _talking, open(os.devnull, "wb") as nowhere:  # noqa: PTH123 -- no file
+        sys.stdout.flush()
+        kept = os.dup(1)
+        os.dup2(nowhere.fileno(), 1)
+        try:
+            yield
+        finally:
+            ctypes.CDLL(None).fflush(None)
+            os.dup2(kept, 1)
+            os.close(kept)
 
 
 @contextmanager
@@ -193,7 +212,7 @@ def _build_lists(
     for number, shard in enumerate(_shards(parts, trained, room, told)):
         shards.append(path.with_name(f"shard{number}"))
         _write(shard, shards[-1])
-    with _writing(path):
+    with _writing(path), _hushed():
         merge_ondisk(empty, [str(shard) for shard in shards], str(path.with_suffix(".ivfdata")))
     _write(empty, path)
     for scrap in (trained, *shards):
@@ -219,7 +238,7 @@ def _shards(
 def _sample(parts: Callable[[], Iterable[Part]], count: int, most: int) -> Floats:
     """Up to `most` vectors from all over."""
     step = max(1, math.ceil(count / most))
-    return np.concatenate([vectors[::step] for _, vectors in parts()])
+    return np.concatenate([vectors[::step].copy() for _, vectors in parts()])  # a view would keep all
 
 
 def _tuned(ann: Ann, parts: Callable[[], Iterable[Part]], count: int) -> Tuning:

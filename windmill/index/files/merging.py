@@ -33,22 +33,26 @@ class Merged:
     generation: int
 
 
-def merge(prefix: Path, meter: Meter) -> Merged:
-    """Merges all segments that there are. Killed at any moment, it leaves the index as it was, or merged.
+def merge(prefix: Path, meter: Meter, *, anew: bool = False) -> Merged:
+    """Merges all segments that there are; `anew`: also if there are none. Killed at any moment, it leaves the
+    index as it was, or merged.
 
     Raises `StoreUnavailable` while somebody else merges it, or where its disk is full.
     """
     layout = Layout(prefix.absolute())
-    old = meta.read(layout)
+    meta.read(layout)  # or there is nothing to lock
     with layout.lock(wait=False), bordered(layout.prefix):
         _settle(layout)
         old = meta.read(layout)
         _sweep(layout, old)
         numbers = fresh(layout, old)
-        if not numbers:
+        if not numbers and not (anew and old.generation):
             return Merged(count=old.count, segments=0, generation=old.generation)
-        new = _make(layout, old, numbers, meter)
-        layout.coming.prefix.parent.rename(layout.ready.prefix.parent)
+        try:
+            new = _make(layout, old, numbers, meter)
+            layout.coming.prefix.parent.rename(layout.ready.prefix.parent)
+        finally:
+            shutil.rmtree(layout.coming.prefix.parent, ignore_errors=True)  # room, where the disk is full
         flush(layout.prefix)
         _settle(layout)
     return Merged(count=new.count, segments=len(numbers), generation=new.generation)
@@ -56,7 +60,8 @@ def merge(prefix: Path, meter: Meter) -> Merged:
 
 def fresh(layout: Layout, at: Meta) -> list[int]:
     """The segments that are not in the merged files, oldest first."""
-    return [number for number in layout.numbers() if number not in frozenset(at.absorbed)]
+    merged = frozenset(at.absorbed)
+    return [number for number in layout.numbers() if number not in merged]
 
 
 def sources(layout: Layout, at: Meta) -> list[Path]:
@@ -88,14 +93,15 @@ def _settle(layout: Layout) -> None:
         flush(layout.prefix.parent)
         ready.meta.replace(layout.meta)
         flush(layout.prefix.parent)
-    segments.forget(layout, list(at.absorbed))
+    segments.forget(layout, at.absorbed)
     ready.prefix.parent.rmdir()
 
 
 def _sweep(layout: Layout, at: Meta) -> None:
-    """Deletes what others died of while they wrote: never of a number that may still come to count."""
+    """Deletes what those left who died."""
     shutil.rmtree(layout.coming.prefix.parent, ignore_errors=True)
-    segments.forget(layout, [number for number in layout.numbers() if number in frozenset(at.absorbed)])
+    segments.forget(layout, at.absorbed)
+    segments.sweep(layout, at.last)
 
 
 def _make(layout: Layout, old: Meta, numbers: Sequence[int], meter: Meter) -> Meta:
@@ -114,7 +120,7 @@ def _make(layout: Layout, old: Meta, numbers: Sequence[int], meter: Meter) -> Me
     for run in set(runs) - set(paths):
         run.unlink()
     tuning = ann.build(
-        lambda: _vectors(coming.parquet, dimension),
+        lambda: vectors(coming.parquet, dimension),
         count,
         dimension,
         coming.faiss,
@@ -125,7 +131,7 @@ def _make(layout: Layout, old: Meta, numbers: Sequence[int], meter: Meter) -> Me
         old,
         generation=old.generation + 1,
         count=count,
-        last=max(old.last, *numbers),
+        last=max([old.last, *numbers]),
         absorbed=tuple(numbers),
         tuning=tuning,
         files={ending: meta.fingerprint(coming.named(ending)) for ending in made},
@@ -168,7 +174,7 @@ def _grouped(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         yield rest
 
 
-def _vectors(path: Path, dimension: int) -> Iterator[ann.Part]:
+def vectors(path: Path, dimension: int) -> Iterator[ann.Part]:
     """Ids and vectors of a merged file."""
     with rows.opened(path, dimension) as file:
         for batch in rows.parts(path, file, _PART):

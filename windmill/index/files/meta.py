@@ -39,7 +39,7 @@ class Meta:
     count: int = 0
     last: int = 0
     absorbed: tuple[int, ...] = ()
-    tuning: Tuning | None = None
+    tuning: Tuning = Tuning(kind="flat", effort=0, recall=1.0)
     files: Mapping[str, tuple[int, str]] = field(default_factory=dict)
 
 
@@ -91,7 +91,7 @@ def _document(meta: Meta) -> dict[str, Any]:
         "generation": meta.generation,
         "last_segment": meta.last,
         "merged_segments": list(meta.absorbed),
-        "index": tuning and {"kind": tuning.kind, "effort": tuning.effort, "recall_at_10": tuning.recall},
+        "index": {"kind": tuning.kind, "effort": tuning.effort, "recall_at_10": tuning.recall},
         "files": {ending: {"bytes": size, "sha256": digest} for ending, (size, digest) in meta.files.items()},
     }
 
@@ -112,7 +112,6 @@ def _parsed(data: Any) -> Meta:
         count=int(data["count"]),
         last=int(data["last_segment"]),
         absorbed=tuple(int(number) for number in data["merged_segments"]),
-        tuning=index
-        and Tuning(kind=index["kind"], effort=int(index["effort"]), recall=float(index["recall_at_10"])),
+        tuning=Tuning(kind=index["kind"], effort=int(index["effort"]), recall=float(index["recall_at_10"])),
         files={ending: (int(one["bytes"]), one["sha256"]) for ending, one in data["files"].items()},
     )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from windmill.index.files import ann, meta, rows
 from windmill.index.files.layout import Layout, bordered, flush
+
+_DAY = 86_400.0  # seconds
 
 
 def write(layout: Layout, table: pa.Table) -> int:
@@ -59,7 +62,7 @@ def _claim(layout: Layout) -> int:
         layout.segment_faiss(number).unlink()  # others with higher numbers were written and merged meanwhile
 
 
-def forget(layout: Layout, numbers: list[int]) -> None:
+def forget(layout: Layout, numbers: Sequence[int]) -> None:
     """Deletes segments that were merged."""
     with bordered(layout.segments):
         for number in numbers:
@@ -67,7 +70,10 @@ def forget(layout: Layout, numbers: list[int]) -> None:
             layout.segment_faiss(number).unlink(missing_ok=True)
 
 
-def ids(table: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """The ids of a table, as they stand there."""
-    found: np.ndarray[tuple[int], np.dtype[np.int64]] = table.column("image_id").to_numpy()
-    return found
+def sweep(layout: Layout, last: int) -> None:
+    """Deletes what writers left who died in the middle: what is a day old and does not count."""
+    claims = set(layout.numbers("faiss")) - set(layout.numbers())
+    left = [layout.segment_faiss(number) for number in claims if number <= last]
+    for path in [*left, *layout.segments.glob(".*")]:
+        if path.stat().st_mtime < time.time() - _DAY:
+            path.unlink()

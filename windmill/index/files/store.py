@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from windmill.index.files.view import Base, Fresh, View
 from windmill.index.vectors import Embedder, Floats, Hit, Ids, Vectors, checked
 from windmill.model import Numbering
 
+_FRESH = 1.0  # seconds; a kernel's clock for files ticks every 4 ms
 _LOOKS = 20  # at an index that is replaced while it is looked at
 _SEGMENT = 10_000  # images in one segment at most
 _MANY, _SHARE = 64, 0.5  # a merge is due with so many segments that hold such a share of all images
@@ -62,6 +64,7 @@ class FaissFiles:
         self._layout = layout
         self._lock = threading.Lock()
         self._view: View | None = None
+        self._seen_at: tuple[float, ...] = ()
         first = meta.read(layout)
         self.embedder, self.numbering = first.embedder, first.numbering
 
@@ -118,8 +121,11 @@ class FaissFiles:
     def view(self) -> View:
         """What there is now. Raises `IndexDamaged`, `OtherEmbedder`, `StoreUnavailable`."""
         with self._lock:
+            if self._view is not None and self._seen_at == self._state():
+                return self._view
             for _ in range(_LOOKS):
                 merging.settle(self._layout)
+                state = self._state()
                 at = meta.read(self._layout)
                 try:
                     view = self._seen(self._view, at)
@@ -128,7 +134,7 @@ class FaissFiles:
                         raise IndexDamaged(str(exc)) from exc
                 else:
                     if self._stands(at):
-                        self._view = view
+                        self._view, self._seen_at = view, state
                         return view
         raise StoreUnavailable(f"{self._layout.prefix}: it is being merged over and over: try again")
 
@@ -142,6 +148,16 @@ class FaissFiles:
         for number in numbers[len(seen) :]:
             known = known.with_segment(Fresh.read(self._layout, number, at.embedder))
         return known
+
+    def _state(self) -> tuple[float, ...]:
+        """Numbers that change when files do; ever new ones while a folder's time is so fresh that it may not
+        tell of the next change."""
+        folder = self._layout.segments
+        changed = folder.stat().st_mtime if folder.exists() else 0.0
+        now = time.time()
+        merged = self._layout.meta.stat()
+        fresh = now if max(changed, merged.st_mtime) > now - _FRESH else 0.0
+        return (merged.st_ino, merged.st_mtime, changed, self._layout.ready.prefix.parent.exists(), fresh)
 
     def _stands(self, at: Meta) -> bool:
         """Whether nothing was merged since."""

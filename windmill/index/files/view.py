@@ -28,7 +28,6 @@ class Base:
 
     def __init__(self, layout: Layout, meta: Meta) -> None:
         _check_sizes(layout, meta)
-        assert meta.tuning is not None  # noqa: S101 -- of what was merged
         self.generation = meta.generation
         self.file = rows.opened(layout.parquet, meta.embedder.dimension)
         with rows.readable(layout.parquet):
@@ -138,7 +137,8 @@ class View:
         for one in self.fresh:
             chosen = one.live if among is None else one.live & np.isin(one.ids, among)
             scores = np.where(chosen, one.embeddings @ query, -np.inf)
-            best = np.lexsort((one.ids, -scores))[:most]
+            few = np.argpartition(-scores, most)[:most] if most < len(scores) else np.arange(len(scores))
+            best = few[np.lexsort((one.ids[few], -scores[few]))]
             hits += [
                 Hit(image_id=int(one.ids[n]), path=one.paths[n].as_py(), score=float(scores[n]))
                 for n in best.tolist()
