@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from windmill import wiring
 from windmill.commands import ingest
-from windmill.errors import ConfigError, StoreError
+from windmill.errors import ClusterError, ConfigError, StoreError
 from windmill.extras import needs
 from windmill.model import Numbering
 from windmill.plain import line
@@ -56,6 +56,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", choices=list(ENGINES), default="local", help="(default: %(default)s)")
     parser.add_argument("--service", metavar="NAME", help="whose embeddings")
     parser.add_argument("--batch", type=int, metavar="N", help="images that the model is shown at once")
+    parser.add_argument(
+        "--ray-address",
+        default="local",
+        metavar="A",
+        help="with ray: local, auto, HOST:PORT (default: local)",
+    )
+    parser.add_argument(
+        "--spark-master",
+        default="local[*]",
+        metavar="M",
+        help="with spark: spark://HOST:PORT (default: local[*])",
+    )
     parser.add_argument("--no-merge", action="store_true", help="leave what is new in segments")
     parser.add_argument("--json", action="store_true", help="the summary as JSON")
 
@@ -85,7 +97,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     try:
         with meter("embedding", "images", None) as progress:
             built = ready.engine(plan, store, ingest.Counted(args.image_dir, progress))
-    except (KeyboardInterrupt, StoreError):
+    except (KeyboardInterrupt, ClusterError, StoreError):
         sys.stderr.write(_INTERRUPTED.format(store.count()))
         raise
     if not args.no_merge:
@@ -128,7 +140,31 @@ def _local(args: argparse.Namespace, settings: Settings, prefix: Path, service: 
     return _Ready(engine=engine, embedder=model.embedder, batch=model.batch, numbering=Numbering.CONTENT)
 
 
-ENGINES: Mapping[str, Callable[[argparse.Namespace, Settings, Path, str], _Ready]] = {"local": _local}
+def _ray(args: argparse.Namespace, settings: Settings, prefix: Path, service: str) -> _Ready:  # noqa: ARG001
+    with needs("ray"):
+        from windmill.engines.ray import Ray
+    return _cluster(Ray(args.ray_address), service)
+
+
+def _spark(args: argparse.Namespace, settings: Settings, prefix: Path, service: str) -> _Ready:  # noqa: ARG001
+    with needs("spark"):
+        from windmill.engines.spark import Spark
+    return _cluster(Spark(args.spark_master), service)
+
+
+def _cluster(engine: Engine, service: str) -> _Ready:
+    """An engine whose boxes have the model; it is asked here what it is."""
+    from windmill.engines.in_process import InProcess
+
+    model = InProcess(service)
+    return _Ready(engine=engine, embedder=model.embedder, batch=model.batch, numbering=Numbering.CONTENT)
+
+
+ENGINES: Mapping[str, Callable[[argparse.Namespace, Settings, Path, str], _Ready]] = {
+    "local": _local,
+    "ray": _ray,
+    "spark": _spark,
+}
 
 
 def _merge(prefix: Path) -> None:

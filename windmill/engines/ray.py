@@ -18,9 +18,10 @@ from windmill.engines.building import Built, Plan
 from windmill.engines.gathering import Gathering
 from windmill.engines.looking import File, Indexed, Part, Stopped, Work, parts
 from windmill.errors import ClusterError, ConfigError, ImageError
+from windmill.extras import needs
 from windmill.files import read_file
 from windmill.index.store import VectorStore
-from windmill.ingesting import candidates, count
+from windmill.ingesting import candidates
 from windmill.progress import Meter
 from windmill.services.door import MOST_BYTES
 
@@ -47,7 +48,7 @@ class Ray:
     def __call__(self, plan: Plan, store: VectorStore, meter: Meter) -> Built:
         """Raises `ConfigError`, `ClusterError`, `StoreError`."""
         run = Gathering(store, meter)
-        paths, total = _paths(plan.source, run), count(plan.source)
+        paths = _paths(plan.source, run)
         work = Work(
             service=plan.service,
             embedder=store.embedder,
@@ -59,7 +60,7 @@ class Ray:
             with _cluster(self.address) as ray:
                 boxes = _Boxes(ray, work, run.indexed)
                 while some:
-                    run.take(boxes.parts(some), total)
+                    run.take(boxes.parts(some))
                     some = list(itertools.islice(paths, _WINDOW))
         return run.built()
 
@@ -139,11 +140,9 @@ def _cluster(address: str) -> Iterator[Any]:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     if address.split(":")[0] in (LOCAL, _LOOPBACK, "localhost"):
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    try:
+    with needs("ray"):
         import ray
         import ray.data
-    except ImportError as exc:
-        raise ConfigError("--engine ray needs Ray: pip install 'windmill-images[ray]'") from exc
     _knock(address)
     try:
         _connect(ray, address)

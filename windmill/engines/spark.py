@@ -19,6 +19,7 @@ from windmill.engines.building import Built, Plan
 from windmill.engines.gathering import Gathering
 from windmill.engines.looking import File, Hashes, Indexed, Part, Stopped, Work, among, hashes, parts
 from windmill.errors import ClusterError, ConfigError
+from windmill.extras import needs
 from windmill.index.store import VectorStore
 from windmill.ingesting import Candidate, ahead
 from windmill.progress import Meter
@@ -142,11 +143,9 @@ def _session(master: str) -> Iterator[Any]:
     here = master.startswith(("local", "spark://127.0.0.1", "spark://localhost"))
     if here:
         os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
-    try:
+    with needs("spark"):
         from py4j.protocol import Py4JError
         from pyspark.errors import PySparkException
-    except ImportError as exc:
-        raise ConfigError("--engine spark needs Spark: pip install 'windmill-images[spark]'") from exc
     try:
         session = _started(master, {**_SETTINGS, **(_LOOPBACK if here else {})})
         try:
