@@ -8,8 +8,8 @@ import logging
 import os
 import pickle
 import socket
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +60,8 @@ class Ray:
             with _cluster(self.address) as ray:
                 boxes = _Boxes(ray, work, run.indexed)
                 while some:
-                    run.take(boxes.parts(some))
+                    with closing(boxes.parts(some)) as found:
+                        run.take(found)
                     some = list(itertools.islice(paths, _WINDOW))
         return run.built()
 
@@ -91,7 +92,7 @@ class _Boxes:
         self._cores = min(_CORES, cores)
         self._actors = max(1, cores // _CORES)
 
-    def parts(self, paths: Sequence[str]) -> Iterator[Part | Stopped]:
+    def parts(self, paths: Sequence[str]) -> Generator[Part | Stopped, None, None]:
         import pyarrow as pa
         from ray.data import ActorPoolStrategy, from_arrow
 

@@ -7,9 +7,9 @@ import itertools
 import os
 import sys
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,8 @@ class Spark:
         with _session(self.master) as session:
             files = _Files(session, plan.source)
             total, fit = _counted(files, run)
-            run.take(files.parts(work, run.indexed), total)
+            with closing(files.parts(work, run.indexed)) as found:
+                run.take(found, total)
             unread = np.setdiff1d(fit, run.looked)
             if len(unread):
                 for path in (path for path, _ in files.listed() if among(hashes([path])[0], unread)):
@@ -97,7 +98,7 @@ class _Files:
         rows = self._found.select("path", "length").toLocalIterator(prefetchPartitions=True)
         return ((_path(row.path), row.length) for row in rows)
 
-    def parts(self, work: Work, indexed: Indexed) -> Iterator[Part | Stopped]:
+    def parts(self, work: Work, indexed: Indexed) -> Generator[Part | Stopped, None, None]:
         """By jobs over some of Spark's partitions each, in their order.
 
         One job over all would keep every vector until its end, and `toLocalIterator` has a cluster work on
