@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
 import os
 import sys
 from array import array
@@ -28,7 +29,7 @@ from windmill.services.door import MOST_BYTES
 LOCAL = "local[*]"
 
 _AT_ONCE = 2  # jobs: while the last tasks of one come in, the next one has the cores that are free
-_WAVES = 4  # tasks of a job for each core
+_WAVES = 2  # tasks of a job for each core
 _MOST = 1000  # tasks of a job, about 30 images each: all their vectors come into the memory here at once
 _SETTINGS = {
     "spark.ui.enabled": "false",
@@ -144,6 +145,7 @@ def _session(master: str) -> Iterator[Any]:
     here = master.startswith(("local", "spark://127.0.0.1", "spark://localhost"))
     if here:
         os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    logging.getLogger("py4j").setLevel(logging.ERROR)
     with needs("spark"):
         from py4j.protocol import Py4JError
         from pyspark.errors import PySparkException
