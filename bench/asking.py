@@ -7,6 +7,7 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime
 
 from bench.filling import SERVICES
+from windmill.core import where
 from windmill.dead import Matching
 from windmill.model import (
     BoxesAgain,
@@ -16,12 +17,14 @@ from windmill.model import (
     LostDispatches,
     LostStage,
     Missing,
+    Numbering,
     Selection,
     StagesAgain,
     Which,
 )
 from windmill.postgres.broker import connect as connect_broker
 from windmill.postgres.connection import connect
+from windmill.postgres.facts import PostgresFacts
 from windmill.postgres.findings import PostgresFindings
 from windmill.postgres.graveyard import PostgresGraveyard
 from windmill.postgres.histories import PostgresHistories
@@ -112,6 +115,16 @@ def of_group(settings: Settings) -> None:
         findings.of_group("group0")
 
 
+def meeting(condition: str) -> Question:
+    """The images that meet a condition, as a search asks for them."""
+
+    def asked(settings: Settings) -> None:
+        with closing(PostgresFacts(settings, "bench")) as facts:
+            facts.matching(where.parse(condition), Numbering.IMAGES)
+
+    return asked
+
+
 def ledger(ask: Callable[[PostgresLedger], object]) -> Question:
     def asked(settings: Settings) -> None:
         with closing(PostgresLedger(settings, "bench")) as opened:
@@ -158,6 +171,18 @@ QUESTIONS: Mapping[str, Question] = {
     "image_progress of a group": statement("SELECT * FROM image_progress WHERE image_group = 'group0'"),
     "run: progress": progress,
     "run: findings of a group": of_group,
+    "search: won votes, by few": meeting("votes ? '🚗'"),
+    "search: won votes, by all": meeting("votes ? '🐕'"),
+    "search: boxes": meeting("boxes ? 'traffic light'"),
+    "search: boxes by number": meeting("boxes['dog'] >= 2"),
+    "search: text": meeting("text ? 'stop'"),
+    "search: captions": meeting("captions ? 'beach'"),
+    "search: colours": meeting("colours ? 'Poppy Red'"),
+    "search: faces": meeting("faces >= 2"),
+    "search: nsfw": meeting("nsfw < 0.1"),
+    "search: metadata": meeting("metadata['Make'] = 'Canon'"),
+    "search: size": meeting("width >= 640"),
+    "search: in a group": meeting("votes ? '🐕' and group = 'group0' and nsfw < 0.9"),
     "groups": ledger(PostgresLedger.groups),
     "last hour": ledger(lambda opened: opened.last_hour("ocr")),
     "monitor: depths of queues": depths,

@@ -34,6 +34,7 @@ from windmill.model import (
     ImagesAgain,
     Job,
     Missing,
+    Numbering,
     Outcome,
     PostprocessingRow,
     ResultRow,
@@ -45,6 +46,7 @@ from windmill.model import (
     Which,
 )
 from windmill.postgres.broker import connect as connect_broker
+from windmill.postgres.facts import PostgresFacts
 from windmill.postgres.graveyard import PostgresGraveyard
 from windmill.postgres.histories import PostgresHistories
 from windmill.postgres.ledger import PostgresLedger
@@ -217,5 +219,8 @@ def lookup_round(settings: Settings, image: int) -> None:
         for name in (str(image), f"{image:012}.jpg", f"/photos/{image // 1000}/{image:012}.jpg"):
             histories.find(name)
         histories.case(image)
+    with closing(PostgresFacts(settings, "bench")) as facts:
+        facts.of([image, image + 1], Numbering.CONTENT)
+        facts.image(image, Numbering.IMAGES)
     with closing(PostgresGraveyard(settings, "bench")) as graveyard:
         graveyard.jobs(Matching(image_id=image), after=0, limit=10)

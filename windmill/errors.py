@@ -127,7 +127,11 @@ class ServiceBusy(ServiceError):
 
 
 class ServiceRejected(ServiceError):
-    """A 4xx, or a reply whose status is "error": this image will not do."""
+    """A 4xx, its `status`, or a reply that says "error" (0): this image will not do."""
+
+    def __init__(self, message: str, *, service: str, status: int = 0) -> None:
+        super().__init__(message, service=service)
+        self.status = status
 
 
 class BadReply(ServiceError):

@@ -20,7 +20,8 @@ class FoundBox:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """All that is known of one image. `votes` are (emoji, label, number of votes), best first."""
+    """All that is known of one image. `votes` are (emoji, label, number of votes), best first; `captions`
+    are (service, text)."""
 
     image_id: int
     filename: str
@@ -32,6 +33,8 @@ class Findings:
     faces: tuple[Box, ...] = ()
     colours: tuple[tuple[str, str], ...] = ()
     text: str = ""
+    group: str = ""
+    captions: tuple[tuple[str, str], ...] = ()
     errors: tuple[str, ...] = ()
 
 

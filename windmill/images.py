@@ -85,6 +85,10 @@ class ImageFiles:
         found = self._ask(Task.INSPECT, name, data)
         return Measured(width=found.width, height=found.height, as_is=found.as_is)
 
+    def small(self, image: Image, longest: int) -> bytes:
+        """An upright JPEG whose longer side has at most `longest` pixels. Raises `ImageError`."""
+        return bytes(self._ask(Task.SMALL, _name(image), self.read(image), longest).data)
+
     def _picture(self, image: Image) -> Pictures.Image:
         """Decoded, upright, in RGB; threads that want the same image wait for the one that decodes it."""
         with self._turns[image.image_id % _STRIPES]:
@@ -111,7 +115,7 @@ class ImageFiles:
     def _pixels(self) -> int:
         return sum(one.width * one.height for one in self._decoded.values())
 
-    def _ask(self, task: Task, name: str, data: bytes) -> Reply:
+    def _ask(self, task: Task, name: str, data: bytes, longest: int = 0) -> Reply:
         megapixels = self._most_pixels / 1e6
         request = Request(
             task=task,
@@ -119,6 +123,7 @@ class ImageFiles:
             pixels=self._most_pixels,
             memory=_BASE_MEMORY + _FILE_MEMORY * len(data) + _PIXEL_MEMORY * self._most_pixels,
             seconds=_BASE_SECONDS + megapixels,
+            longest=longest,
         )
         return self._decoders.ask(name, request)
 

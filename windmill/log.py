@@ -8,7 +8,15 @@ from types import TracebackType
 
 from windmill.plain import line
 
-_QUIET = ("pika", "mysql", "urllib3", "PIL", "asyncio", "uvicorn")  # they say twice what our errors say once
+_QUIET = (
+    "pika",
+    "mysql",
+    "urllib3",
+    "PIL",
+    "asyncio",
+    "uvicorn",
+    "faiss",
+)  # they say twice what our errors say once
 
 _Raised = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 

@@ -58,7 +58,7 @@ def table(findings: Sequence[Findings]) -> Table:
         made.add_column(column, overflow="fold")
     for one in findings:
         faces = len(one.faces) or ""
-        cells = (one.filename, _votes(one), _boxes(one), faces, _colours(one), _text(one))
+        cells = (one.filename, votes(one), boxes(one), faces, _colours(one), _text(one))
         made.add_row(*(cell(value) for value in cells))
     return made
 
@@ -103,8 +103,8 @@ def _card(one: Findings, picture: str | None) -> str:
     swatches = " ".join(f"{_swatch(code)} {plain.markup(name)}" for code, name in one.colours)
     nothing = "<span class=quiet>no two services agree on anything</span>"
     lines = [
-        f"<p>{plain.markup(_votes(one)) or nothing}</p>",
-        f"<p>{plain.markup(_boxes(one))}</p>" if one.boxes else "",
+        f"<p>{plain.markup(votes(one)) or nothing}</p>",
+        f"<p>{plain.markup(boxes(one))}</p>" if one.boxes else "",
         f"<p>{len(one.faces)} face{'s' * (len(one.faces) != 1)}</p>" if one.faces else "",
         f"<p>“{plain.markup(one.text)}”</p>" if one.text else "",
         f"<p>{swatches}</p>",
@@ -130,11 +130,13 @@ def _swatch(code: str) -> str:
     return f'<span class=swatch style="background:{code}" title="{code}"></span>'
 
 
-def _votes(one: Findings) -> str:
+def votes(one: Findings) -> str:
+    """An image's consensus in one line, best first."""
     return ", ".join(f"{emoji} {label} {count}".replace("  ", " ") for emoji, label, count in one.votes)
 
 
-def _boxes(one: Findings) -> str:
+def boxes(one: Findings) -> str:
+    """Its merged boxes in one line, the surest first: label, score, and how many services agree."""
     return ", ".join(
         f"{found.label} {found.score:.2f} ×{found.detection_count}" for found in one.boxes[:_SHOWN]
     ) + (f" and {len(one.boxes) - _SHOWN} more" if len(one.boxes) > _SHOWN else "")

@@ -33,7 +33,7 @@ from windmill.errors import (
 from windmill.plain import line
 
 _AGAIN = frozenset({408, 425, 429})
-_HEALTH, _EMBED_TEXT = "/health", "/embed/text"
+_HEALTH, _EMBED_TEXT, _EMBED_IMAGE = "/health", "/embed/text", "/embed/image"
 _HEALTH_TIMEOUT = 5.0  # seconds
 _HEALTH_BYTES = 4096
 _ERROR_BYTES = 65_536  # of an error's body that are read, to find its message
@@ -64,6 +64,10 @@ class HttpService:
     def embed_text(self, text: str) -> bytes:
         """Body of the reply to a text. Raises a `ServiceError`."""
         return self._post(self._form(text=text), _EMBED_TEXT)
+
+    def embed_image(self, picture: bytes) -> bytes:
+        """Body of the reply to an image. Raises a `ServiceError`."""
+        return self._post(self._form(file=picture), _EMBED_IMAGE)
 
     def healthy(self) -> bool:
         """Whether the service answers `/health` with anything but a server error; one without it is well."""
@@ -141,7 +145,7 @@ class HttpService:
             message = (
                 f"{self._where} answered {status}, a redirection to {target}: a service must answer itself"
             )
-            return ServiceRejected(message, service=name)
+            return ServiceRejected(message, service=name, status=status)
         message = f"{self._where} answered {status}: {_said(response)}"
         wish = _retry_after(response.headers.get("Retry-After", ""), datetime.now(UTC))
         if status == 503 and wish is not None:
@@ -150,7 +154,7 @@ class HttpService:
             return ServiceUnavailable(message, service=name)
         if status in _AGAIN or status >= 500:
             return ServiceBusy(message, service=name, retry_after=wish)
-        return ServiceRejected(message, service=name)
+        return ServiceRejected(message, service=name, status=status)
 
 
 class _Form:

@@ -39,6 +39,10 @@ def _secret(default: str = "") -> Any:
     return field(default=default, repr=False)
 
 
+def _secrets() -> Any:
+    return field(default=(), repr=False, metadata={"separators": ","})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
     """What the settings say about one connection's TLS; a path that is not set is empty.
@@ -114,6 +118,9 @@ class Settings:
     image_roots: tuple[Path, ...] = _several(f",{os.pathsep}")
     allow_private_urls: tuple[str, ...] = _several()
     shutdown_grace: float = _number(20.0, least=0, most=600)
+
+    web_token: str = _secret()
+    web_tokens: tuple[str, ...] = _secrets()
 
     enable_monitoring: bool = False
     monitoring_db_host: str = ""

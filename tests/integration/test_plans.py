@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from bench.asking import QUESTIONS
 from bench.filling import TABLES, fill
 from bench.statements import broker_round, lookup_round, recording, send_round, store_round
 from bench.tables import plan
-from windmill.postgres.queries import queries
+from windmill.postgres.queries import named, queries
 from windmill.settings import Settings
 
+FACTS = Path(__file__).parents[2] / "windmill" / "postgres" / "facts.sql"
 IMAGES = 1500  # enough that no plan is better for a table's smallness
 
 MUCH_DIED = """
@@ -32,10 +34,12 @@ OTHERS = {
         "last_hour", "groups", "run_progress", "embeddings", "findings", "census",
     },
     "all that is dead": {"dead_groups", "drop_dead", "delete_dead"},
+    "a search by a condition on all images": {"matching", "without_compiler"},
     "ingest": {"known_images", "add_images"},
     "setting up": {"database_exists", "create_database"},
     "no plan": {"listen", "as_of_one_moment", "do_not_wait_for_disk", "never_wait_for_disk"},
-    "parts of statements": {"about_a_box", "about_an_image", "dead_matching"},
+    "parts of statements": {"about_a_box", "about_an_image", "dead_matching", "of_group", "of_images"},
+    "parts of `matching`": named(FACTS.read_text("utf-8")).keys() - {"image", "numbered_by_content"},
 }  # fmt: skip
 OF_FEW = {"jobs_held"}  # it has what workers have in hand, and no more
 WITHOUT_PLAN = OTHERS["no plan"]
@@ -101,3 +105,7 @@ def test_a_scan_of_a_whole_table_is_noticed(filled, postgres_server):
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_the_plan_of_what_people_ask_can_be_shown(name, filled):
     assert ": " in plan(QUESTIONS[name], filled, whole=False)
+
+
+def test_what_few_images_won_is_found_by_an_index(filled):
+    assert "consensus_emoji" in plan(QUESTIONS["search: won votes, by few"], filled, whole=False)

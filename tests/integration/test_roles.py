@@ -17,8 +17,10 @@ from tests.detectors import AVERAGE
 from tests.servers import Postgres
 from tests.waiting import until
 from windmill.catalog import facts
-from windmill.core import wire
+from windmill.core import where, wire
+from windmill.core.fields import FIELDS
 from windmill.core.reach import Reach
+from windmill.core.where import Not
 from windmill.dead import Matching
 from windmill.errors import ConfigError
 from windmill.handlers.merge import Merge
@@ -36,6 +38,7 @@ from windmill.model import (
     LostDispatches,
     LostStage,
     Missing,
+    Numbering,
     Outcome,
     StagesAgain,
     Which,
@@ -43,6 +46,7 @@ from windmill.model import (
 from windmill.postgres import broker as postgres_broker
 from windmill.postgres import schema
 from windmill.postgres.broker import PostgresBroker
+from windmill.postgres.facts import PostgresFacts
 from windmill.postgres.findings import PostgresFindings
 from windmill.postgres.graveyard import PostgresGraveyard
 from windmill.postgres.histories import PostgresHistories
@@ -205,6 +209,11 @@ def read(settings: Settings) -> None:
         findings.of_group("demo")
         for name in relations(settings):
             findings.table(f"TABLE {name}")
+    with closing(PostgresFacts(settings, "search")) as facts:
+        for field in FIELDS.values():
+            facts.matching(Not(where.parse(field.examples[0])), Numbering.IMAGES)
+        (first,) = facts.matching(where.parse("filename = '0.jpg'"), Numbering.IMAGES).tolist()
+        assert facts.of([first], Numbering.IMAGES)[first].path == facts.image(first, Numbering.IMAGES).path
     with closing(PostgresBroker(settings, "monitor")) as broker:
         broker.queue_states([SERVICE])
     with closing(PostgresHistories(settings, "why")) as histories:

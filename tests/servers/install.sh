@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the servers that the tests start for themselves, where they are missing (Debian, Ubuntu); with
-# the word `java`, the Java that Spark needs instead.
+# Installs the servers that the tests start for themselves, and the browser that they look with, where they
+# are missing (Debian, Ubuntu); with the word `java`, the Java that Spark needs instead.
 set -eu
 
 PATH=$PATH:/usr/sbin:/sbin  # an ordinary user's PATH on Debian lacks them
@@ -12,6 +12,8 @@ else
     [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || packages="$packages rabbitmq-server"
     ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || packages="$packages postgresql"
     command -v mariadbd >/dev/null 2>&1 || packages="$packages mariadb-server"
+    command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 \
+        || packages="$packages chromium"
 fi
 [ -n "$packages" ] || exit 0
 

@@ -69,6 +69,18 @@ def test_a_file_on_its_side_is_turned_and_keeps_its_exif(saved):
     assert turned.getexif()[0x010F] == "Canon"
 
 
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.png"])
+def test_a_small_one_is_upright_and_as_small_as_asked(saved, name):
+    small = opened(FILES.small(saved(half_and_half(400, 200), name, exif=oriented(6)), 50))
+    assert (small.format, small.size) == ("JPEG", (25, 50))
+    assert close(small.getpixel((12, 5)), RED)
+    assert close(small.getpixel((12, 45)), BLUE)
+
+
+def test_a_small_one_is_never_enlarged(saved):
+    assert opened(FILES.small(saved(half_and_half()), 400)).size == (40, 20)
+
+
 def test_heic_becomes_jpeg(saved):
     assert opened(FILES.upright(saved(half_and_half(64, 64), "photo.heic"))).format == "JPEG"
 

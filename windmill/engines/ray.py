@@ -23,7 +23,7 @@ from windmill.files import read_file
 from windmill.index.store import VectorStore
 from windmill.ingesting import candidates
 from windmill.progress import Meter
-from windmill.services.door import MOST_BYTES
+from windmill.services.uploads import MOST_BYTES
 
 if TYPE_CHECKING:
     import pyarrow as pa

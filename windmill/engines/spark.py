@@ -24,7 +24,7 @@ from windmill.extras import needs
 from windmill.index.store import VectorStore
 from windmill.ingesting import Candidate, ahead
 from windmill.progress import Meter
-from windmill.services.door import MOST_BYTES
+from windmill.services.uploads import MOST_BYTES
 
 LOCAL = "local[*]"
 

@@ -70,23 +70,24 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Searcher:
-    """Search in one store. `asked` gives the model when the first query needs one; `facts` is None where
-    there is no database, and then no condition can be asked for."""
+    """Search in one store. `asked` gives the model when the first query needs one, `cutoff` the least score
+    that fits a query, of which it sees the vector, too (`cutoffs.Cutoffs`); `facts` is None where there is
+    no database, and then no condition can be asked for."""
 
     store: VectorStore
     asked: Callable[[], QueryEmbedder]
-    cutoff: Callable[[Embedder, Query], float]
+    cutoff: Callable[[Query, Floats], float]
     facts: Facts | None = None
 
     def __call__(self, query: Query) -> Answer:
         """Raises `ConfigError` for a query that asks for nothing, or for what is not there."""
-        _check(query)
+        check(query)
         among = self._among(query.where)
         vector = self._vector(query)
         extra = 1 if query.like is not None else 0  # the image itself, which nobody asked for
         hits = self.store.search(vector, query.most + extra, among)
         others = [hit for hit in hits if hit.image_id != query.like][: query.most]
-        least = self.cutoff(self.store.embedder, query) if query.least is None else query.least
+        least = self.cutoff(query, vector) if query.least is None else query.least
         return Answer(
             hits=tuple(hit for hit in others if hit.score >= least),
             best=others[0].score if others else None,
@@ -105,11 +106,7 @@ class Searcher:
         if query.like is not None:
             return self._stored(query.like)
         model = self.asked()
-        if model.embedder != self.store.embedder:
-            raise OtherEmbedder(
-                f"the index has vectors of {self.store.embedder}, and {model.embedder} was asked:"
-                " nothing can be compared; start the model that made the index, or build it anew"
-            )
+        same(self.store.embedder, model.embedder)
         vectors = [model.text(query.text.strip())] if query.text.strip() else []
         if query.image is not None:
             vectors.append(model.image(*query.image))
@@ -123,7 +120,17 @@ class Searcher:
         return vector
 
 
-def _check(query: Query) -> None:
+def same(index: Embedder, asked: Embedder) -> None:
+    """Raises `OtherEmbedder` where not the model of the index was asked."""
+    if asked != index:
+        raise OtherEmbedder(
+            f"the index has vectors of {index}, and {asked} was asked: nothing can be compared; start the"
+            " model that made the index, or build it anew"
+        )
+
+
+def check(query: Query) -> None:
+    """Raises `ConfigError` for a query that asks for nothing, or for too much."""
     given: Sequence[object] = (query.text.strip() or None, query.image)
     if query.like is None and given == (None, None):
         raise ConfigError("what is looked for? Say --text WORDS, --image FILE or --like IMAGE_ID")

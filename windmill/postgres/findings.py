@@ -9,7 +9,7 @@ from windmill.core import replies
 from windmill.findings import Findings, FoundBox, Progress
 from windmill.model import Box
 from windmill.postgres.connection import Session
-from windmill.postgres.queries import query
+from windmill.postgres.queries import composed, query
 from windmill.settings import Settings
 
 
@@ -29,8 +29,8 @@ class PostgresFindings:
     def of_group(self, group: str) -> Sequence[Findings]:
         """See `ports.FindingsReader`."""
         with self._session.transaction() as cursor:
-            cursor.execute(query("findings"), {"group": group})
-            return [_findings(row) for row in cursor.fetchall()]
+            cursor.execute(composed("findings", images="of_group", said="said"), {"group": group})
+            return [found(row) for row in cursor.fetchall()]
 
     def embeddings(self, group: str, service: str) -> Mapping[str, Sequence[float]]:
         """File name → the vector that the newest of a service's models gave for the whole image."""
@@ -49,8 +49,9 @@ class PostgresFindings:
         self._session.close()
 
 
-def _findings(row: Sequence[Any]) -> Findings:
-    image_id, filename, path, width, height, votes, boxes, faces, colours, text, errors = row
+def found(row: Sequence[Any]) -> Findings:
+    """Of a row that the query `findings` gave."""
+    image_id, filename, path, width, height, votes, boxes, faces, colours, text, errors, captions, group = row
     return Findings(
         image_id=image_id,
         filename=filename,
@@ -66,6 +67,8 @@ def _findings(row: Sequence[Any]) -> Findings:
         colours=tuple((code or "", name or "") for code, name in colours or () if code or name),
         text=text or "",
         errors=tuple(errors or ()),
+        captions=tuple((service, caption) for service, caption in captions or ()),
+        group=group,
     )
 
 

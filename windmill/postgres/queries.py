@@ -1,4 +1,4 @@
-"""SQL by name, from `queries.sql` and `selections.sql`."""
+"""SQL by name, from the three files beside this one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def queries() -> dict[str, str]:
     folder = files("windmill.postgres")
     return {
         name: statement
-        for file in ("queries.sql", "selections.sql")
+        for file in ("queries.sql", "selections.sql", "facts.sql")
         for name, statement in named(folder.joinpath(file).read_text("utf-8")).items()
     }
 

@@ -477,7 +477,7 @@ WHERE jsonb_typeof(data -> 'embedding') = 'array'
 ORDER BY image_id;
 
 -- name: findings
--- One row an image, each list as JSON: votes, boxes, faces (in image pixels), colours, text and errors.
+-- One row an image, each list as JSON: votes, boxes, faces (in image pixels), colours, text, errors, captions.
 SELECT i.image_id, i.image_filename, i.image_path, i.width, i.height,
        (SELECT jsonb_agg(jsonb_build_array(
                    v.vote ->> 'emoji',
@@ -504,7 +504,18 @@ SELECT i.image_id, i.image_filename, i.image_path, i.width, i.height,
        (SELECT c.consensus_data -> 'special' -> 'text' ->> 'content'
         FROM consensus c WHERE c.image_id = i.image_id) AS text,
        (SELECT array_agg(d.service || ': ' || d.last_error ORDER BY d.service)
-        FROM dispatches d WHERE d.image_id = i.image_id AND d.state = 'failed') AS errors
+        FROM dispatches d WHERE d.image_id = i.image_id AND d.state = 'failed') AS errors,
+       (SELECT jsonb_agg(jsonb_build_array(r.service, {said}) ORDER BY r.service)
+        FROM results r
+        WHERE r.image_id = i.image_id AND r.status = 'success' AND 'semantic' = ANY (r.service_types)
+          AND {said} IS NOT NULL) AS captions,
+       i.image_group
 FROM images i
-WHERE i.image_group = %(group)s
+WHERE {images}
 ORDER BY i.image_id;
+
+-- name: of_group
+i.image_group = %(group)s;
+
+-- name: of_images
+i.image_id = ANY (%(image_ids)s::bigint[]);

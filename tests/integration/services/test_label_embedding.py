@@ -8,6 +8,11 @@ import pytest
 import skimage
 
 from windmill.core.nearest import nearest
+from windmill.engines.in_process import InProcess
+from windmill.index.cutoffs import Cutoffs
+from windmill.index.memory import MemoryStore
+from windmill.index.searching import Query, Searcher
+from windmill.index.vectors import Vectors
 from windmill.services import door, registry
 from windmill.services.base import ANALYZE, EMBED_IMAGE, EMBED_TEXT
 
@@ -60,6 +65,16 @@ def test_texts_get_the_vectors_of_sentence_transformers_in_any_batch(model):
 )
 def test_words_find_the_photo_that_they_mean(model, stored, query, name):
     assert nearest(vector(model, EMBED_TEXT, query), stored, 1)[0][0] == name
+
+
+def test_what_no_photo_shows_does_not_fit(stored):
+    model = InProcess("label_embedding")
+    store = MemoryStore(model.embedder)
+    embeddings = np.array(list(stored.values()), np.float32)
+    store.upsert(Vectors(ids=np.arange(len(stored)), paths=list(stored), embeddings=embeddings))
+    search = Searcher(store=store, asked=lambda: model, cutoff=Cutoffs(model.embedder, lambda: model))
+    asked = ("a cat", "a cup of coffee on a table", "a submarine", "a red car")
+    assert [bool(search(Query(text=text)).hits) for text in asked] == [True, True, False, False]
 
 
 def test_what_the_pipeline_stores_holds_the_vector_and_why(model, stored):
