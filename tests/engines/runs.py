@@ -83,7 +83,7 @@ def check_first(built, store, watch, collection):
     assert (built.added, built.known, built.ignored) == (len(collection.vectors), collection.copies, 1)
     assert sorted(line.split(": ")[0] for line in built.bad) == sorted(collection.bad)
     assert all(line.split(": ", 1)[1] for line in built.bad)
-    assert watch.told[-1] == (len(collection.vectors) + collection.copies + len(collection.bad) + 1,) * 2
+    assert watch.told[-1][0] == len(collection.vectors) + collection.copies + len(collection.bad) + 1
     assert not watch.outside, watch.outside
     check_index(store, collection)
 

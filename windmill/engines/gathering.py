@@ -42,7 +42,7 @@ class Gathering:
         self._known = self._without = self._ignored = self._bad_count = self._done = self._embedded = 0
         self._bad: list[str] = []
 
-    def take(self, parts: Iterable[Part | Stopped], total: int | None) -> None:
+    def take(self, parts: Iterable[Part | Stopped], total: int | None = None) -> None:
         """Until there are no more; what has come is written, even where that is interrupted.
 
         Raises `ClusterError`, `StoreError`.

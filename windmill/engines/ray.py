@@ -7,8 +7,9 @@ import itertools
 import logging
 import os
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import socket
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,10 @@ from windmill.engines.building import Built, Plan
 from windmill.engines.gathering import Gathering
 from windmill.engines.looking import File, Indexed, Part, Stopped, Work, parts
 from windmill.errors import ClusterError, ConfigError, ImageError
+from windmill.extras import needs
 from windmill.files import read_file
 from windmill.index.store import VectorStore
-from windmill.ingesting import candidates, count
+from windmill.ingesting import candidates
 from windmill.progress import Meter
 from windmill.services.uploads import MOST_BYTES
 
@@ -32,6 +34,7 @@ _LOOPBACK = "127.0.0.1"
 _WINDOW = 500_000  # files that are handed over at once: their paths are what the memory here holds
 _BATCHES = 4  # of one piece of work: what has to be done again where a box dies
 _CORES = 2  # for an actor: its model's threads, and those that decode for it
+_KNOCK = 10.0  # seconds
 _STORE = 256 << 20  # bytes of shared memory for a cluster of our own: paths go in, and 2 kB an image come out
 
 
@@ -45,7 +48,7 @@ class Ray:
     def __call__(self, plan: Plan, store: VectorStore, meter: Meter) -> Built:
         """Raises `ConfigError`, `ClusterError`, `StoreError`."""
         run = Gathering(store, meter)
-        paths, total = _paths(plan.source, run), count(plan.source)
+        paths = _paths(plan.source, run)
         work = Work(
             service=plan.service,
             embedder=store.embedder,
@@ -57,7 +60,8 @@ class Ray:
             with _cluster(self.address) as ray:
                 boxes = _Boxes(ray, work, run.indexed)
                 while some:
-                    run.take(boxes.parts(some), total)
+                    with closing(boxes.parts(some)) as found:
+                        run.take(found)
                     some = list(itertools.islice(paths, _WINDOW))
         return run.built()
 
@@ -88,7 +92,7 @@ class _Boxes:
         self._cores = min(_CORES, cores)
         self._actors = max(1, cores // _CORES)
 
-    def parts(self, paths: Sequence[str]) -> Iterator[Part | Stopped]:
+    def parts(self, paths: Sequence[str]) -> Generator[Part | Stopped, None, None]:
         import pyarrow as pa
         from ray.data import ActorPoolStrategy, from_arrow
 
@@ -137,11 +141,10 @@ def _cluster(address: str) -> Iterator[Any]:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     if address.split(":")[0] in (LOCAL, _LOOPBACK, "localhost"):
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    try:
+    with needs("ray"):
         import ray
         import ray.data
-    except ImportError as exc:
-        raise ConfigError("--engine ray needs Ray: pip install 'windmill-images[ray]'") from exc
+    _knock(address)
     try:
         _connect(ray, address)
         yield ray
@@ -149,6 +152,16 @@ def _cluster(address: str) -> Iterator[Any]:
         raise ClusterError(f"Ray at {address}: {exc}") from exc
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raises `ClusterError` where nobody listens: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _KNOCK).close()
+        except (OSError, OverflowError) as exc:
+            raise ClusterError(f"Ray at {address}: nobody answers there: {exc}") from exc
 
 
 def _connect(ray: Any, address: str) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
 import os
 import sys
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from windmill.engines.building import Built, Plan
 from windmill.engines.gathering import Gathering
 from windmill.engines.looking import File, Hashes, Indexed, Part, Stopped, Work, among, hashes, parts
 from windmill.errors import ClusterError, ConfigError
+from windmill.extras import needs
 from windmill.index.store import VectorStore
 from windmill.ingesting import Candidate, ahead
 from windmill.progress import Meter
@@ -27,7 +29,7 @@ from windmill.services.uploads import MOST_BYTES
 LOCAL = "local[*]"
 
 _AT_ONCE = 2  # jobs: while the last tasks of one come in, the next one has the cores that are free
-_WAVES = 4  # tasks of a job for each core
+_WAVES = 2  # tasks of a job for each core
 _MOST = 1000  # tasks of a job, about 30 images each: all their vectors come into the memory here at once
 _SETTINGS = {
     "spark.ui.enabled": "false",
@@ -53,7 +55,8 @@ class Spark:
         with _session(self.master) as session:
             files = _Files(session, plan.source)
             total, fit = _counted(files, run)
-            run.take(files.parts(work, run.indexed), total)
+            with closing(files.parts(work, run.indexed)) as found:
+                run.take(found, total)
             unread = np.setdiff1d(fit, run.looked)
             if len(unread):
                 for path in (path for path, _ in files.listed() if among(hashes([path])[0], unread)):
@@ -96,7 +99,7 @@ class _Files:
         rows = self._found.select("path", "length").toLocalIterator(prefetchPartitions=True)
         return ((_path(row.path), row.length) for row in rows)
 
-    def parts(self, work: Work, indexed: Indexed) -> Iterator[Part | Stopped]:
+    def parts(self, work: Work, indexed: Indexed) -> Generator[Part | Stopped, None, None]:
         """By jobs over some of Spark's partitions each, in their order.
 
         One job over all would keep every vector until its end, and `toLocalIterator` has a cluster work on
@@ -142,11 +145,10 @@ def _session(master: str) -> Iterator[Any]:
     here = master.startswith(("local", "spark://127.0.0.1", "spark://localhost"))
     if here:
         os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
-    try:
+    logging.getLogger("py4j").setLevel(logging.ERROR)
+    with needs("spark"):
         from py4j.protocol import Py4JError
         from pyspark.errors import PySparkException
-    except ImportError as exc:
-        raise ConfigError("--engine spark needs Spark: pip install 'windmill-images[spark]'") from exc
     try:
         session = _started(master, {**_SETTINGS, **(_LOOPBACK if here else {})})
         try:
@@ -168,7 +170,7 @@ def _started(master: str, settings: dict[str, str]) -> Any:
         if exc.getCondition() != "JAVA_GATEWAY_EXITED":
             raise
         raise ConfigError(
-            "Spark needs Java 17 or newer: apt-get install openjdk-17-jre-headless, or set JAVA_HOME"
+            "Spark needs Java 17 or newer: apt-get install default-jre-headless, or set JAVA_HOME"
         ) from exc
 
 

@@ -80,7 +80,7 @@ def store(**data):
 
 def run(kept, found, meter=None):
     gathering = Gathering(kept, meter or Quiet())
-    gathering.take(looking.parts(WORK, gathering.indexed, found), None)
+    gathering.take(looking.parts(WORK, gathering.indexed, found))
     return gathering.built()
 
 
@@ -105,7 +105,7 @@ def test_the_same_content_is_added_once_wherever_it_is_embedded(model):
     kept = store()
     gathering = Gathering(kept, Quiet())
     for part in (files(a=b"1", b=b"1"), files(c=b"1"), files(d=b"22")):
-        gathering.take(looking.parts(WORK, gathering.indexed, part), None)
+        gathering.take(looking.parts(WORK, gathering.indexed, part))
     assert (gathering.built().added, gathering.built().known) == (2, 2)
     assert kept.count() == 2
 
@@ -114,7 +114,7 @@ def test_a_task_that_is_tried_again_changes_nothing(model):
     kept = store()
     gathering = Gathering(kept, Quiet())
     again = list(looking.parts(WORK, gathering.indexed, files(a=b"1", b=b"22")))
-    gathering.take(again + again, None)
+    gathering.take(again + again)
     assert gathering.built().added == kept.count() == 2
 
 
@@ -127,7 +127,7 @@ def test_what_came_before_an_interruption_is_kept(model):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        gathering.take(interrupted(), None)
+        gathering.take(interrupted())
     assert kept.count() == 2
 
 
