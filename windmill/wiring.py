@@ -263,14 +263,14 @@ def _indexing(
 ) -> tuple[Handler, Writer, Sequence[Gate]]:
     """What an index worker does beside: it writes vectors, of one model. Raises `ConfigError`."""
     with needs("index"):
-        from windmill.index.stores import create_store
+        from windmill.index.stores import background, create_store
         from windmill.index.writing import IndexWriter, OneModel
 
     def begun(embedder: Embedder) -> VectorStore:
         log.info("vectors of %s go into the index at %s", embedder, settings.index_prefix)
         return create_store(settings.index_prefix, embedder, Numbering.IMAGES, settings)
 
-    writer = IndexWriter(begun, Save(store))
+    writer = IndexWriter(begun, Save(store), background(settings.index_prefix))
     one_model = OneModel(breaker, writer, calling.version, watchers)
     return one_model, writer, (breaker, one_model)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from windmill.errors import ConfigError
@@ -56,6 +57,17 @@ def prefix_of(address: str) -> Path:
             " them there"
         )
     return Path(rest)
+
+
+def background(address: str) -> Callable[[VectorStore], None]:
+    """What is to be called when a worker has added to the store at an address: files are merged now and then,
+    in a process of its own; other stores see to that themselves."""
+    kind, rest = _parsed(address)
+    if kind != "files":
+        return lambda _: None
+    with needs("index"):
+        from windmill.index.files.compaction import Compaction
+    return Compaction(Path(rest))
 
 
 def _parsed(address: str) -> tuple[str, str]:

@@ -27,9 +27,16 @@ class IndexWriter:
     opens. No trouble with it is a job's: the committer waits until it is over, as for the database.
     """
 
-    def __init__(self, create: Callable[[Embedder], VectorStore], save: Writer) -> None:
+    def __init__(
+        self,
+        create: Callable[[Embedder], VectorStore],
+        save: Writer,
+        added: Callable[[VectorStore], None] = lambda _: None,
+    ) -> None:
+        """`added` is called with the store when vectors were added to it."""
         self._create = create
         self._save = save
+        self._added = added
         self._store: VectorStore | None = None
         self._refused: tuple[Embedder, str] | None = None  # whom the index did not take, and why
         self._written: set[EmbeddingRow] = set()  # by the latest upsert
@@ -63,6 +70,7 @@ class IndexWriter:
             for row in latest:
                 self.check(row)
             self._store.upsert(_vectors(latest))
+            self._added(self._store)
         except StoreUnavailable:
             raise
         except (StoreError, ConfigError) as exc:  # a person has to mend something, and no job is lost by then

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from windmill.index.files.store import FaissFiles
+from windmill.index.store import VectorStore
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +24,11 @@ class Compaction:
         self._prefix = prefix
         self._merging: subprocess.Popen[bytes] | None = None
 
-    def __call__(self, store: FaissFiles) -> None:
+    def __call__(self, store: VectorStore) -> None:
         """To be called when something was added."""
         if self._merging is not None and self._merging.poll() is None:
             return
-        if store.due():
+        if isinstance(store, FaissFiles) and store.due():
             log.info("%s: much has come since the last merge: merging in the background", self._prefix)
             command = [sys.executable, "-m", "windmill", "index", "merge", "--gently", str(self._prefix)]
             self._merging = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 -- ourselves
