@@ -120,8 +120,8 @@ class Committer:
         self._tempo.note(len(entries), time.monotonic())
         return entries
 
-    def _next(self, timeout: float | None = None) -> Handled | None:
-        entry = self._ready.get(timeout=timeout)
+    def _next(self) -> Handled | None:
+        entry = self._ready.get()
         self._received += entry is not None
         return entry
 
@@ -131,10 +131,13 @@ class Committer:
         while entries[-1] is not None and len(entries) < gathering.most():
             left = 0.0 if self.hurried.is_set() else max(0.0, until - time.monotonic())
             try:
-                entries.append(self._next(min(left, _POLL)))
+                entry = self._ready.get(timeout=min(left, _POLL))
             except Empty:
                 if not left:
                     return
+            else:
+                self._received += entry is not None
+                entries.append(entry)
 
     def _gather(self) -> None:
         """Until a batch is full, or nothing more comes, or time is over."""

@@ -6,9 +6,8 @@ import logging
 import threading
 from collections import OrderedDict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image as Pictures
 
 from windmill.addresses import WebAddresses
@@ -21,6 +20,10 @@ from windmill.files import read_file, sized
 from windmill.model import Image, Measured
 from windmill.plain import line
 from windmill.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +83,8 @@ class ImageFiles:
 
     def pixels(self, name: str, data: bytes) -> npt.NDArray[np.uint8]:
         """The same as height × width × RGB, without the way through a picture. Raises `ImageError`."""
+        import numpy as np  # most workers do without
+
         found = self._ask(Task.DECODE, name, sized(name, data, self._most_bytes))
         return np.frombuffer(found.data, np.uint8).reshape(found.height, found.width, 3)
 

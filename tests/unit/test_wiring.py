@@ -65,6 +65,27 @@ def test_a_stage_that_calls_a_service_is_held_to_it(name):
     assert refused(catalog.facts(name), replace(RABBITMQ, request_timeout=1000))
 
 
+def test_an_index_worker_holds_what_is_at_its_service_and_gathers():
+    """Two rounds of a batch, and ten seconds: a segment is only taken in advance where that is quick."""
+    worker = catalog.facts("index_clip")
+    error = refused(worker, replace(RABBITMQ, request_timeout=775))
+    assert "774 at most" in error
+    assert "32 jobs (WORKER_PREFETCH_COUNT), 16 at once (WORKER_BATCH_SIZE)" in error
+    assert not refused(worker, replace(RABBITMQ, request_timeout=774))
+
+
+def test_a_segment_leaves_in_hand_what_the_service_looks_at():
+    settings = Settings(worker_batch_size=8, index_segment_size=50)
+    worker = catalog.facts("index_clip")
+    reach = holding.reach(worker, settings)
+    gathering = holding.gathering(worker, settings, reach)
+    assert (reach.size, gathering.most()) == (16, 8)
+    for moment in range(3):
+        reach.note(30, float(moment))
+    assert (reach.size, gathering.most()) == (66, 50)
+    assert holding.gathering(catalog.facts("clip"), settings, reach) is None
+
+
 @pytest.mark.parametrize("name", [catalog.MERGER, catalog.VOTER])
 def test_a_stage_that_calls_no_service_holds_nothing_for_long(name):
     assert not refused(catalog.facts(name), replace(RABBITMQ, request_timeout=1000))

@@ -145,10 +145,11 @@ class _Run:
 
     def _begin(self, chunk: Sequence[int]) -> None:
         """Sends what was never asked for, and what was done and is not in this index."""
+        standings = self._standings(set(chunk))  # first: what they say is done is in the index by then
         lacking = set(chunk) - self._there(chunk)
         self.counts.known += len(chunk) - len(lacking)
         waiting, settled = set[int](), set[int]()
-        for one in self._standings(lacking):
+        for one in [one for one in standings if one.image_id in lacking]:
             if one.state in _OPEN:
                 waiting.add(one.image_id)
             elif one.state is not State.DONE or not one.found:  # given up, or nothing to embed
@@ -222,8 +223,9 @@ class _Crew:
             self._tell(f"{self._worker} waits: {parked}")
         else:
             self._tell(
-                f"no worker takes from {catalog.queue(self._worker)}: start one on any box:"
-                f" INDEX_PREFIX={self._place} windmill work {self._worker}"
+                f"no worker takes from {catalog.queue(self._worker)}. Start one on any box:"
+                f" INDEX_PREFIX={self._place} windmill work {self._worker} (one that is there and waits says"
+                " in its log for what)"
             )
 
     def _tell(self, told: str) -> None:
