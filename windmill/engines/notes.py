@@ -6,6 +6,7 @@ embedded again.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import threading
@@ -28,6 +29,9 @@ CREATE TABLE IF NOT EXISTS files (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS files_by_number ON files (number);
 CREATE TABLE IF NOT EXISTS doubtful (number INTEGER PRIMARY KEY);
+"""
+_ON = """
+SELECT path, size, changed, number, embedded FROM files WHERE path IN (SELECT value FROM json_each(?))
 """
 
 
@@ -82,10 +86,8 @@ class Notes:
 
     def on(self, paths: Sequence[str]) -> dict[str, Note]:
         """The notes on those of these files on which there are some."""
-        marks = ",".join("?" * len(paths))
-        query = f"SELECT path, size, changed, number, embedded FROM files WHERE path IN ({marks})"  # noqa: S608
         with self._using():
-            rows = self._db.execute(query, paths).fetchall()
+            rows = self._db.execute(_ON, [json.dumps(list(paths))]).fetchall()
         return {row[0]: _note(*row) for row in rows}
 
     def write(self, notes: Sequence[Note], doubtful: Iterable[int]) -> None:
