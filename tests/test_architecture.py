@@ -15,6 +15,8 @@ ENVIRONMENT = {
     "windmill/lifeline.py",  # the pipe to the parent: no setting
     "windmill/decoding/pool.py",  # hands a little of ours on to decoders
     "windmill/children.py",  # hands ours on to children
+    "windmill/engines/ray.py",  # tells Ray to keep to loopback, and to report to nobody
+    "windmill/engines/spark.py",  # tells Spark the same, and which Python its workers run
     "windmill/services/weights/cache.py",  # the services stand beside the pipeline and its settings
 }
 # Where an error of any class is caught, and why.

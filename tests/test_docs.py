@@ -1,13 +1,14 @@
 """Undocumented means failing: every setting, command, service key, error and table stands in the docs."""
 
 import re
-from dataclasses import fields
+from dataclasses import fields as fields_of
 from pathlib import Path
 
 import pytest
 
 from windmill import catalog, cli, errors, settings
 from windmill.commands import models
+from windmill.core import fields
 from windmill.services import registry
 from windmill.services.weights import manifest
 
@@ -51,7 +52,7 @@ def test_every_key_of_an_entry_is_explained(key):
 
 def test_every_setting_has_a_comment_above_it():
     lines = text(".env.example").splitlines()
-    for field in fields(settings.Settings):
+    for field in fields_of(settings.Settings):
         place = next(n for n, line in enumerate(lines) if line.startswith(f"#{field.name.upper()}="))
         block = lines[:place][::-1]
         assert any(line.startswith("# ") for line in block[:6]), field.name
@@ -76,6 +77,13 @@ def test_every_table_and_view_is_in_the_manual(table):
 )
 def test_every_error_that_a_job_is_given_up_for_is_in_the_manual(name):
     assert f"`{name}`" in text("docs/usage.md")
+
+
+@pytest.mark.parametrize("name", fields.FIELDS)
+def test_every_field_of_a_condition_has_its_row(name):
+    field = fields.FIELDS[name]
+    asked = "<br>".join(f"`{example}`" for example in field.examples)
+    assert f"| `{name}` | {field.about} | {asked} |" in text("docs/search.md")
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)

@@ -13,7 +13,7 @@ from windmill import vocabularies
 from windmill.errors import ConfigError
 from windmill.plain import line
 
-CATEGORIES = ("primary", "spatial_only", "postprocessing")
+CATEGORIES = ("primary", "spatial_only", "postprocessing", "index")
 SERVICE_TYPES = ("spatial", "semantic", "classification", "specialized", "other")
 BBOX_FORMATS = ("xywh", "xyxy")
 UNKNOWN = "unknown"  # the vocabulary of whoever names none
@@ -29,6 +29,14 @@ _ENDPOINT = re.compile(r"/[!-~]{0,500}")
 MERGER, VOTER, SCORER = "bbox_merger", "consensus", "caption_score"
 BOX_WORKERS = {"bbox_colors": "colors", "bbox_face": "face", "bbox_pose": "pose"}  # worker: what it calls
 STAGES = (MERGER, VOTER, *BOX_WORKERS, SCORER)
+
+# Workers that put an embedding service's vectors of whole images into the index at INDEX_PREFIX.
+INDEX_WORKERS = {
+    "index_clip": "clip",
+    "index_labels": "label_embedding",
+    "index_resnet50": "resnet50",
+    "index_faces": "face_embedding",
+}  # worker: what it calls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +79,14 @@ class Catalog:
     path: Path
 
     def __getitem__(self, name: str) -> Service:
-        if name not in self.services:
-            known = ", ".join(self.services)
-            raise ConfigError(f"{name}: no such service in {self.path}; it lists {known or 'none'}")
-        return self.services[name]
+        """The entry. An index worker needs none of its own: it finds its service where that is listed."""
+        if name in self.services:
+            return self.services[name]
+        if name in INDEX_WORKERS:
+            called = self.stage(INDEX_WORKERS[name])
+            return replace(facts(name), host=called.host, port=called.port, timeout=called.timeout)
+        known = ", ".join(self.services)
+        raise ConfigError(f"{name}: no such service in {self.path}; it lists {known or 'none'}")
 
     def stage(self, name: str) -> Service:
         """The entry, or what a service or stage of this name usually is where another box runs it."""
@@ -84,7 +96,8 @@ class Catalog:
         """Names for `--services`: all, primary, spatial_only, full_catalog, or a list `a,b,c`.
 
         `all` and `primary` leave face and pose to the boxes. `full_catalog` is every service that looks at
-        an image; what only follows from results (caption_score, the stages) is never submitted.
+        an image; what only follows from results (caption_score, the stages) is never submitted, and index
+        workers only by their names.
         """
         groups = {
             "all": ("primary",),
@@ -129,6 +142,10 @@ def _other(port: int = 0, **facts: Any) -> Service:
     return Service(name="", port=port, **facts)
 
 
+def _indexing(port: int) -> Service:
+    return _other(port, category="index", endpoint="/embed/image")
+
+
 # What a short entry may leave out. A name that is not here is a service of type "other", unless it says.
 BUILT_IN: Mapping[str, Service] = {
     "blip": _other(7777, service_types=("semantic",)),
@@ -161,6 +178,10 @@ BUILT_IN: Mapping[str, Service] = {
     "bbox_colors": _other(7770, category="postprocessing"),
     "bbox_face": _other(7772, category="postprocessing"),
     "bbox_pose": _other(7786, category="postprocessing"),
+    "index_clip": _indexing(7788),
+    "index_labels": _indexing(7797),
+    "index_resnet50": _indexing(7798),
+    "index_faces": _indexing(7796),
 }
 
 
@@ -218,7 +239,7 @@ def _service(path: Path, name: str, entry: object) -> Service:
 
 def _with_triggers(service: Service) -> Service:
     """Fills in what follows a service of its type, where the table does not say it."""
-    if service.triggers or service.category == "postprocessing":
+    if service.triggers or service.category in ("postprocessing", "index"):
         return service
     triggers = [VOTER]
     if "spatial" in service.service_types:

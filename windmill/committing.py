@@ -8,8 +8,8 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from queue import SimpleQueue
+from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from windmill.attempting import Attempts, dead
@@ -32,8 +32,16 @@ _FAST = 500.0  # outcomes per second: ten in that time
 _POLL = 0.2  # seconds between looks at the stop signal
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathering:
+    """Batches that are worth a wait: of `most()` outcomes, or of what comes within `seconds` of the first."""
+
+    most: Callable[[], int]
+    seconds: float
+
+
 class Committer:
-    """Takes what is handled, a batch at a time: the busier, the larger (ADR 2)."""
+    """Takes what is handled, a batch at a time: the busier, the larger (ADR 2); or as a `gathering` says."""
 
     def __init__(
         self,
@@ -43,13 +51,16 @@ class Committer:
         write: Writer,
         attempts: Attempts,
         middleware: Sequence[Middleware] = (),
+        gathering: Gathering | None = None,
     ) -> None:
         self.flowing = Flow()
+        self.hurried = threading.Event()  # while it is set, nothing is gathered
         self._consumer = consumer
         self._publisher = publisher
         self._write = write
         self._attempts = attempts
         self._middleware = middleware
+        self._gathering = gathering
         self._ready: SimpleQueue[Handled | None] = SimpleQueue()
         self._out_of_time = threading.Event()
         self._tempo = Tempo()
@@ -99,6 +110,9 @@ class Committer:
     def _gathered(self) -> list[Handled | None]:
         """All that is ready, once there is any; of many that come fast, those of some milliseconds."""
         entries = [self._next()]
+        if self._gathering is not None:
+            self._fill(entries, self._gathering)
+            return entries
         if self._tempo.fast:
             self._gather()
         while len(entries) < BATCH and not self._ready.empty():
@@ -110,6 +124,20 @@ class Committer:
         entry = self._ready.get()
         self._received += entry is not None
         return entry
+
+    def _fill(self, entries: list[Handled | None], gathering: Gathering) -> None:
+        """Adds what comes until there is enough, or time is over; the end is the last to come."""
+        until = time.monotonic() + gathering.seconds
+        while entries[-1] is not None and len(entries) < gathering.most():
+            left = 0.0 if self.hurried.is_set() else max(0.0, until - time.monotonic())
+            try:
+                entry = self._ready.get(timeout=min(left, _POLL))
+            except Empty:
+                if not left:
+                    return
+            else:
+                self._received += entry is not None
+                entries.append(entry)
 
     def _gather(self) -> None:
         """Until a batch is full, or nothing more comes, or time is over."""

@@ -37,6 +37,10 @@ class ChildDiedError(WindmillError):
     """A child process of this command ended by itself; the text holds the end of its log."""
 
 
+class ClusterError(WindmillError):
+    """A cluster of Ray or Spark cannot be reached, or could not do the work; the text holds what it said."""
+
+
 class MessageError(WindmillError):
     """A message's bytes are not a job."""
 
@@ -128,6 +132,12 @@ class ServiceRejected(ServiceError):
     def __init__(self, message: str, *, service: str, status: int = 0) -> None:
         super().__init__(message, service=service)
         self.status = status
+
+
+class ServiceChanged(ServiceError):
+    """An embedding service has another model than the index: jobs wait until it has that one again."""
+
+    verdict = Verdict.PARK
 
 
 class BadReply(ServiceError):

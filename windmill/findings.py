@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from windmill.model import Box
+from windmill.model import Box, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +20,8 @@ class FoundBox:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """All that is known of one image. `votes` are (emoji, label, number of votes), best first."""
+    """All that is known of one image. `votes` are (emoji, label, number of votes), best first; `captions`
+    are (service, text)."""
 
     image_id: int
     filename: str
@@ -32,6 +33,8 @@ class Findings:
     faces: tuple[Box, ...] = ()
     colours: tuple[tuple[str, str], ...] = ()
     text: str = ""
+    group: str = ""
+    captions: tuple[tuple[str, str], ...] = ()
     errors: tuple[str, ...] = ()
 
 
@@ -65,3 +68,14 @@ def problems(one: Findings) -> tuple[str, ...]:
         _, _, reason = text.partition(": ")  # without the error's class
         services.setdefault(reason.replace(f"{one.path}: ", ""), []).append(service)
     return tuple(f"{reason} ({', '.join(names)})" for reason, names in services.items())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How far a service is with an image, by its latest row in the ledger. `place`: its path or address."""
+
+    image_id: int
+    state: State
+    found: int | None
+    place: str
+    error: str

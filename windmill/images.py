@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import OrderedDict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image as Pictures
 
@@ -19,6 +20,10 @@ from windmill.files import read_file, sized
 from windmill.model import Image, Measured
 from windmill.plain import line
 from windmill.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +81,13 @@ class ImageFiles:
         found = self._ask(Task.DECODE, name, sized(name, data, self._most_bytes))
         return Pictures.frombuffer("RGB", (found.width, found.height), found.data, "raw", "RGB", 0, 1)
 
+    def pixels(self, name: str, data: bytes) -> npt.NDArray[np.uint8]:
+        """The same as height × width × RGB, without the way through a picture. Raises `ImageError`."""
+        import numpy as np  # most workers do without
+
+        found = self._ask(Task.DECODE, name, sized(name, data, self._most_bytes))
+        return np.frombuffer(found.data, np.uint8).reshape(found.height, found.width, 3)
+
     def prepared(self, name: str, data: bytes) -> bytes:
         """The file as services should see it: see `upright`. Raises `ImageError`."""
         return bytes(self._ask(Task.UPRIGHT, name, data).data) or data
@@ -84,6 +96,10 @@ class ImageFiles:
         """What the file is. Raises `ImageError`."""
         found = self._ask(Task.INSPECT, name, data)
         return Measured(width=found.width, height=found.height, as_is=found.as_is)
+
+    def small(self, image: Image, longest: int) -> bytes:
+        """An upright JPEG whose longer side has at most `longest` pixels. Raises `ImageError`."""
+        return bytes(self._ask(Task.SMALL, _name(image), self.read(image), longest).data)
 
     def _picture(self, image: Image) -> Pictures.Image:
         """Decoded, upright, in RGB; threads that want the same image wait for the one that decodes it."""
@@ -111,7 +127,7 @@ class ImageFiles:
     def _pixels(self) -> int:
         return sum(one.width * one.height for one in self._decoded.values())
 
-    def _ask(self, task: Task, name: str, data: bytes) -> Reply:
+    def _ask(self, task: Task, name: str, data: bytes, longest: int = 0) -> Reply:
         megapixels = self._most_pixels / 1e6
         request = Request(
             task=task,
@@ -119,6 +135,7 @@ class ImageFiles:
             pixels=self._most_pixels,
             memory=_BASE_MEMORY + _FILE_MEMORY * len(data) + _PIXEL_MEMORY * self._most_pixels,
             seconds=_BASE_SECONDS + megapixels,
+            longest=longest,
         )
         return self._decoders.ask(name, request)
 

@@ -8,15 +8,8 @@ from types import TracebackType
 
 from windmill.plain import line
 
-_QUIET = (
-    "pika",
-    "mysql",
-    "urllib3",
-    "PIL",
-    "asyncio",
-    "uvicorn",
-    "faiss",
-)  # they say twice what our errors say once
+# They say twice what our errors say once, or what only their authors ask for.
+_QUIET = ("pika", "mysql", "urllib3", "PIL", "asyncio", "uvicorn", "faiss", "milvus_lite")
 
 _Raised = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from windmill.core.reach import Reach
 from windmill.dead import Dead, DeadGroup, Matching
-from windmill.findings import Findings, Progress
+from windmill.findings import Findings, Progress, Standing
 from windmill.history import History
 from windmill.model import (
     NOTHING_SEEN,
@@ -230,6 +230,14 @@ class Ledger(Protocol):
 
     def groups(self) -> Mapping[str, int]:
         """The image groups that exist, with the number of images in each."""
+        ...
+
+
+class TellingLedger(Ledger, Protocol):
+    """A ledger that tells of single images."""
+
+    def standings(self, service: str, image_ids: Sequence[int]) -> Sequence[Standing]:
+        """How far a service is with those of these images that it was asked about."""
         ...
 
 

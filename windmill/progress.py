@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 NARROW = 160  # columns of a terminal: with fewer, tables that tell of errors stack cells, to leave them room
 _EVERY = 5.0  # seconds between lines
+_LATELY, _STEP = 30.0, 1.0  # seconds that a pace is of, and between two looks at it
 
 
 class Meter(Protocol):
@@ -42,6 +44,30 @@ def meter(what: str, unit: str, total: int | None) -> Iterator[Meter]:
         lines.finish()
 
 
+class Lately:
+    """How fast work went lately. What came before may have been of another kind: what a run finds done
+    already is passed in no time, and says nothing about the rest."""
+
+    def __init__(self, now: float) -> None:
+        self._looks = deque([(now, 0)])
+
+    def __call__(self, done: int, now: float) -> float:
+        """Units a second, when so many are done at `now` (seconds)."""
+        if now - self._looks[-1][0] >= _STEP:
+            self._looks.append((now, done))
+        while len(self._looks) > 1 and now - self._looks[1][0] >= _LATELY:
+            self._looks.popleft()
+        then, before = self._looks[0]
+        return (done - before) / max(1e-6, now - then)
+
+
+class Mute:
+    """A `Meter` that tells nobody."""
+
+    def update(self, done: int, total: int | None = None) -> None:
+        """Nothing."""
+
+
 class Lines:
     """Progress as log lines, for pipes and logs."""
 
@@ -49,16 +75,21 @@ class Lines:
         self._what, self._unit, self._total = what, unit, total
         self._done = 0
         self._started = self._said = time.monotonic()
+        self._lately = Lately(self._started)
 
     def update(self, done: int, total: int | None = None) -> None:
         self._done, self._total = done, self._total if total is None else total
-        if time.monotonic() - self._said >= _EVERY:
-            self.finish()
+        now = time.monotonic()
+        rate = self._lately(done, now)
+        if now - self._said >= _EVERY:
+            self._said = now
+            self._say(rate)
 
     def finish(self) -> None:
-        """Says how far it is now."""
-        self._said = time.monotonic()
-        rate = self._done / max(1e-6, self._said - self._started)
+        """Says how far it came, and how fast on the whole."""
+        self._say(self._done / max(1e-6, time.monotonic() - self._started))
+
+    def _say(self, rate: float) -> None:
         log.info("%s: %s", self._what, describe(self._done, self._total, rate, self._unit))
 
 
@@ -89,12 +120,11 @@ def speed(rate: float, unit: str) -> str:
 class _Bar:
     def __init__(self, progress: Progress, what: str, unit: str, total: int | None) -> None:
         self._progress, self._unit = progress, unit
-        self._started = time.monotonic()
+        self._lately = Lately(time.monotonic())
         self._task = progress.add_task(what, total=total, rate="")
 
     def update(self, done: int, total: int | None = None) -> None:
-        rate = done / max(1e-6, time.monotonic() - self._started)
-        said = speed(rate, self._unit)
+        said = speed(self._lately(done, time.monotonic()), self._unit)
         if total is None:
             self._progress.update(self._task, completed=done, rate=said)
         else:

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from windmill.attempting import Attempts
-from windmill.committing import BATCH, Committer
+from windmill.committing import BATCH, Committer, Gathering
 from windmill.errors import BrokerError
 from windmill.handlers.base import Handler
 from windmill.hands import Hands
@@ -54,6 +54,7 @@ class Runner:
         stop: threading.Event,
         gates: Sequence[Gate] = (),
         middleware: Sequence[Middleware] = (),
+        gathering: Gathering | None = None,
     ) -> None:
         self._consumer = consumer
         self._limits = limits
@@ -65,6 +66,7 @@ class Runner:
             write=write,
             attempts=self._attempt,
             middleware=middleware,
+            gathering=gathering,
         )
         self._gates = (self._committer.flowing, *gates)
         self._taken = 0  # so far
@@ -91,6 +93,7 @@ class Runner:
         unfinished = 1  # or more, should something be raised
         try:
             self._take_until_stopped(hands)
+            self._committer.hurried.set()
             self._last_moment = time.monotonic() + self._limits.grace
             self._committer.await_settled(self._taken, self._limits.grace)
             unfinished = self._taken - self._committer.handled
@@ -127,6 +130,7 @@ class Runner:
     def _try_suspects(self, hands: Hands) -> None:
         """Tries what may have killed workers with nothing else in hand: who dies now dies of it alone."""
         self._consumer.pause()
+        self._committer.hurried.set()
         try:
             self._await_empty_hands()
             while not self._stop.is_set() and (suspect := self._consumer.take_suspect()) is not None:
@@ -134,6 +138,7 @@ class Runner:
                 self._await_empty_hands()
         except BrokerError as error:
             log.info("what may have killed workers is left for later: %s", error)
+        self._committer.hurried.clear()
         self._consumer.resume()
 
     def _await_empty_hands(self) -> None:

@@ -39,6 +39,10 @@ def _secret(default: str = "") -> Any:
     return field(default=default, repr=False)
 
 
+def _secrets() -> Any:
+    return field(default=(), repr=False, metadata={"separators": ","})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
     """What the settings say about one connection's TLS; a path that is not set is empty.
@@ -102,6 +106,10 @@ class Settings:
 
     service_config: Path = Path("service_config.json")
     index_prefix: str = "windmill-index/images"
+    milvus_token: str = _secret()
+    index_segment_size: int = _number(1000, least=1, most=10_000)
+    index_segment_seconds: float = _number(10.0, least=0.01, most=300)
+    worker_batch_size: int = _number(16, least=1, most=1024)
     service_name: str = ""
     worker_id: str = ""
     worker_concurrency: int = _number(4, least=1, most=256)
@@ -116,6 +124,7 @@ class Settings:
     shutdown_grace: float = _number(20.0, least=0, most=600)
 
     web_token: str = _secret()
+    web_tokens: tuple[str, ...] = _secrets()
 
     enable_monitoring: bool = False
     monitoring_db_host: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import logging
 import sys
 import threading
 import time
@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from windmill import calibration, catalog
+from windmill import calibration, catalog, holding
 from windmill.breaker import Breaker
-from windmill.catalog import BOX_WORKERS, MERGER, SCORER, VOTER, Catalog, Service
-from windmill.committing import BATCH
+from windmill.catalog import BOX_WORKERS, INDEX_WORKERS, MERGER, SCORER, VOTER, Catalog, Service
 from windmill.core import calibrated, voting
-from windmill.core.reach import Reach
-from windmill.errors import ConfigError
+from windmill.extras import needs
 from windmill.files import check_roots
 from windmill.handlers.analyze import Analyze
 from windmill.handlers.base import Handler, Recomputation
+from windmill.handlers.embed import Embed
 from windmill.handlers.postprocess import Postprocess
 from windmill.handlers.score import Score
 from windmill.handlers.vote import Rule, Vote
@@ -29,7 +28,7 @@ from windmill.heartbeats import Heart, Pulse
 from windmill.images import ImageFiles
 from windmill.middleware.base import Middleware
 from windmill.middleware.job_log import JobLog
-from windmill.model import Detectors, QueueState
+from windmill.model import Detectors, Numbering, QueueState
 from windmill.one_core import OneCore
 from windmill.ports import Broker, Gate, ImageSource, ServiceCaller, Store
 from windmill.postgres import schema
@@ -43,10 +42,12 @@ from windmill.settings import Settings
 from windmill.writing import Passing, Recompute, Save, Writer
 
 if TYPE_CHECKING:
+    from windmill.index.store import VectorStore
+    from windmill.index.vectors import Embedder
     from windmill.mysql_heartbeats import MySQLHeartbeats
     from windmill.postgres.histories import PostgresHistories
 
-FETCHING = 120.0  # seconds for the image of a job, at most
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,9 @@ HANDLERS: Mapping[str, Looking] = {
     **dict.fromkeys(
         BOX_WORKERS,
         lambda service, images, caller: Postprocess(worker=service, images=images, caller=caller),
+    ),
+    **dict.fromkeys(
+        INDEX_WORKERS, lambda service, images, caller: Embed(worker=service, images=images, caller=caller)
     ),
 }
 
@@ -154,7 +158,7 @@ def caller(service: Service, settings: Settings) -> HttpService:
     """The HTTP side of one service."""
     return HttpService(
         service,
-        timeout=_timeout(service, settings),
+        timeout=holding.timeout(service, settings),
         most=round(settings.max_reply_mb * 2**20),
     )
 
@@ -211,11 +215,12 @@ def worker(service: Service, settings: Settings, stop: threading.Event) -> Itera
 
     Raises `ConfigError`.
     """
-    check_hold(service, settings)
+    holding.check_hold(service, settings)
     name = settings.worker_id_for(service.name)
     with ExitStack() as stack:
         connection = stack.enter_context(broker(settings, name))
-        consumer = stack.enter_context(closing(connection.consumer(service.name, _reach(service, settings))))
+        reach = holding.reach(service, settings)
+        consumer = stack.enter_context(closing(connection.consumer(service.name, reach)))
         watchers = [JobLog(), *stack.enter_context(_heartbeats(service, settings, name, consumer.depth))]
         if sys.platform == "linux":
             watchers.append(OneCore())
@@ -227,58 +232,15 @@ def worker(service: Service, settings: Settings, stop: threading.Event) -> Itera
             handler=handler,
             write=write,
             limits=Limits(
-                concurrency=0 if service.name in RECOMPUTATIONS else _concurrency(service, settings),
+                concurrency=holding.concurrency(service, settings),
                 max_retries=settings.max_retries,
                 grace=settings.shutdown_grace,
             ),
             stop=stop,
             gates=gates,
             middleware=watchers,
+            gathering=holding.gathering(service, settings, reach),
         )
-
-
-def check_hold(service: Service, settings: Settings) -> None:
-    """Raises `ConfigError` where RabbitMQ would take jobs away that are in good hands.
-
-    The last of the jobs that were taken in advance waits for as many rounds as they make. The stages that
-    recompute call no service.
-    """
-    if settings.broker_kind != "rabbitmq" or service.name in RECOMPUTATIONS:
-        return
-    prefetch, concurrency = _prefetch(service, settings), _concurrency(service, settings)
-    timeout, limit = _timeout(service, settings), settings.queue_ack_timeout
-    rounds = math.ceil(prefetch / concurrency)
-    longest_hold = rounds * (timeout + FETCHING)
-    if longest_hold < limit:
-        return
-    longest = math.ceil(limit / rounds - FETCHING) - 1
-    advice = f"set that timeout to {longest} at most, take" if longest > 0 else "take"
-    raise ConfigError(
-        f"{service.name}: a job may be in hand for {longest_hold:g} s, and after"
-        f" QUEUE_ACK_TIMEOUT={limit:g} RabbitMQ takes it away. {prefetch} jobs (WORKER_PREFETCH_COUNT),"
-        f" {concurrency} at once (WORKER_CONCURRENCY), for {timeout:g} s each (REQUEST_TIMEOUT, or the"
-        f" entry's timeout) and {FETCHING:g} s for each image: {advice} less in advance, or raise RabbitMQ's"
-        " consumer_timeout and QUEUE_ACK_TIMEOUT with it"
-    )
-
-
-def _prefetch(service: Service, settings: Settings) -> int:
-    """WORKER_PREFETCH_COUNT, else twice the concurrency; a stage that recomputes gathers whole batches."""
-    usual = BATCH if service.name in RECOMPUTATIONS else 2 * _concurrency(service, settings)
-    return settings.worker_prefetch_count or usual
-
-
-def _reach(service: Service, settings: Settings) -> Reach:
-    """A number that a person has set stays."""
-    return Reach(_prefetch(service, settings), fixed=bool(settings.worker_prefetch_count))
-
-
-def _concurrency(service: Service, settings: Settings) -> int:
-    return service.concurrency or settings.worker_concurrency
-
-
-def _timeout(service: Service, settings: Settings) -> float:
-    return service.timeout or settings.request_timeout
 
 
 def _work(
@@ -291,7 +253,26 @@ def _work(
     calling = caller(service, settings)
     looking = HANDLERS.get(service.name, _analyze)(service, images(settings), calling)
     breaker = Breaker(looking, calling, watchers)
+    if service.name in INDEX_WORKERS:
+        return _indexing(breaker, calling, settings, store, watchers)
     return breaker, Save(store), (breaker,)
+
+
+def _indexing(
+    breaker: Breaker, calling: HttpService, settings: Settings, store: Store, watchers: Sequence[Middleware]
+) -> tuple[Handler, Writer, Sequence[Gate]]:
+    """What an index worker does beside: it writes vectors, of one model. Raises `ConfigError`."""
+    with needs("index"):
+        from windmill.index.stores import background, create_store
+        from windmill.index.writing import IndexWriter, OneModel
+
+    def begun(embedder: Embedder) -> VectorStore:
+        log.info("vectors of %s go into the index at %s", embedder, settings.index_prefix)
+        return create_store(settings.index_prefix, embedder, Numbering.IMAGES, settings)
+
+    writer = IndexWriter(begun, Save(store), background(settings.index_prefix))
+    one_model = OneModel(breaker, writer, calling.version, watchers)
+    return one_model, writer, (breaker, one_model)
 
 
 def _analyze(service: Service, source: ImageSource, caller: ServiceCaller) -> Handler:

@@ -26,6 +26,7 @@ from windmill.catalog import facts
 from windmill.commands import rerun
 from windmill.core import merging, seen, wire
 from windmill.dead import Matching
+from windmill.findings import Standing
 from windmill.handlers.merge import Merge
 from windmill.handlers.vote import Vote
 from windmill.model import (
@@ -45,6 +46,7 @@ from windmill.model import (
     StagesAgain,
     State,
     Status,
+    TheseImages,
     Which,
 )
 from windmill.postgres.graveyard import PostgresGraveyard
@@ -101,6 +103,43 @@ def test_missing_is_what_has_neither_a_result_nor_a_job_under_way(images, store,
     store.save([dispatched(two, State.QUEUED, "blip"), dispatched(three, State.SKIPPED, "blip")])
     assert missing(ledger) == [(one, ("blip",)), (two, ("yolov8",)), (three, ("yolov8",))]
     assert missing(ledger, resume=False)[0] == (one, SERVICES)
+
+
+def test_what_an_index_worker_has_done_is_not_missing_though_there_is_no_result(images, store, ledger):
+    one, two, three = images
+    store.save([dispatched(one, service="index_clip", found=1)])
+    store.save([dispatched(two, State.FAILED, "index_clip")])
+    assert missing(ledger, ("index_clip", "yolov8")) == [
+        (one, ("yolov8",)),
+        (two, ("yolov8",)),
+        (three, ("index_clip", "yolov8")),
+    ]
+
+
+def test_these_images_are_sent_whatever_was_said_of_them_unless_they_wait_anyhow(images, store, ledger):
+    one, two, three = images
+    store.save([dispatched(one, service="index_clip", found=1)])
+    store.save([dispatched(two, State.PARKED, "index_clip", error_class="ServiceDown", error="gone")])
+    assert ledger.standings("index_clip", images) == [
+        Standing(image_id=one, state=State.DONE, found=1, place="/p/0.jpg", error=""),
+        Standing(
+            image_id=two,
+            state=State.PARKED,
+            found=None,
+            place="/p/1.jpg",
+            error="ServiceDown: gone",
+        ),
+    ]
+    assert asked(send(ledger, TheseImages(services=("index_clip",), images=(one, two)))) == [
+        (one, ("index_clip",))
+    ]
+    assert [standing.state for standing in ledger.standings("index_clip", images)] == [
+        State.QUEUED,
+        State.PARKED,
+    ]
+    assert asked(send(ledger, TheseImages(services=("index_clip",), images=(one, three)))) == [
+        (three, ("index_clip",))
+    ]
 
 
 def test_what_was_sent_is_not_missing_and_an_interrupted_window_is(images, ledger, rows):

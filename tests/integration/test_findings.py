@@ -10,6 +10,9 @@ from windmill.model import Box
 from windmill.postgres.findings import PostgresFindings
 from windmill.postgres.store import PostgresStore
 
+CAPTION = json.dumps({"status": "success", "predictions": [{"text": "a man on a surfboard"}]})
+SILENT = json.dumps({"status": "success", "predictions": [{"text": ""}]})
+
 
 def said(service, *predictions):
     data = json.dumps({"status": "success", "predictions": list(predictions)})
@@ -52,6 +55,17 @@ def test_colours_are_the_first_three_of_the_palette(database):
         ("#000001", "Grey 1"),
         ("#000002", "Grey 2"),
     )
+
+
+def test_captions_are_of_those_who_say_something(database):
+    """And `group` is the image's own."""
+    one = found(
+        database,
+        lambda image: result(image, service="blip", data=CAPTION, service_types=("semantic",)),
+        lambda image: result(image, service="blip2", data=SILENT, service_types=("semantic",)),
+        said("ocr", {"text": "a word in the image"}),
+    )
+    assert (one.captions, one.group) == ((("blip", "a man on a surfboard"),), "odd")
 
 
 def test_embeddings_are_of_the_newest_model_where_there_is_one(database):

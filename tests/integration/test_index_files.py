@@ -9,6 +9,7 @@ import pytest
 
 from windmill.errors import ConfigError, IndexDamaged, OtherEmbedder, StoreUnavailable
 from windmill.index.files import ann, create, merge, open_index, repair, verify
+from windmill.index.files.compaction import Compaction
 from windmill.index.files.layout import Layout
 from windmill.index.vectors import Embedder, Vectors
 from windmill.model import Numbering
@@ -283,3 +284,20 @@ def test_a_merge_is_due_when_much_came_since_the_last(prefix, store):
     for number in range(64):
         store.upsert(vectors(range(2000 + 20 * number, 2020 + 20 * number)))
     assert store.due()
+    compaction = Compaction(prefix)
+    compaction(store)
+    compaction.wait()
+    assert not store.due()
+    assert store.view().meta.count == 2280
+
+
+def test_an_index_that_nothing_was_put_into_may_become_another_models(prefix, store):
+    other = Embedder(service="clip", name="ViT-L-14", version="1", dimension=48)
+    assert create(prefix, other, Numbering.IMAGES).embedder == other
+
+
+def test_a_damaged_meta_is_not_taken_for_no_index(prefix, store):
+    store.upsert(vectors([1]))
+    Layout(prefix).meta.write_text("{")
+    with pytest.raises(IndexDamaged, match=r"photos\.meta\.json"):
+        create(prefix, EMBEDDER, Numbering.CONTENT)

@@ -105,3 +105,7 @@ def test_a_scan_of_a_whole_table_is_noticed(filled, postgres_server):
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_the_plan_of_what_people_ask_can_be_shown(name, filled):
     assert ": " in plan(QUESTIONS[name], filled, whole=False)
+
+
+def test_what_few_images_won_is_found_by_an_index(filled):
+    assert "consensus_emoji" in plan(QUESTIONS["search: won votes, by few"], filled, whole=False)

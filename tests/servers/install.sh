@@ -1,13 +1,20 @@
 #!/bin/sh
-# Installs the servers that the tests start for themselves, where they are missing (Debian, Ubuntu).
+# Installs the servers that the tests start for themselves, and the browser that they look with, where they
+# are missing (Debian, Ubuntu); with the word `java`, the Java that Spark needs instead.
 set -eu
 
 PATH=$PATH:/usr/sbin:/sbin  # an ordinary user's PATH on Debian lacks them
 
 packages=
-[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || packages="$packages rabbitmq-server"
-ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || packages="$packages postgresql"
-command -v mariadbd >/dev/null 2>&1 || packages="$packages mariadb-server"
+if [ "${1-}" = java ]; then
+    command -v java >/dev/null 2>&1 || [ -x "${JAVA_HOME-}/bin/java" ] || packages=" default-jre-headless"
+else
+    [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || packages="$packages rabbitmq-server"
+    ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || packages="$packages postgresql"
+    command -v mariadbd >/dev/null 2>&1 || packages="$packages mariadb-server"
+    command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 \
+        || packages="$packages chromium"
+fi
 [ -n "$packages" ] || exit 0
 
 install="apt-get update && apt-get install -y --no-install-recommends$packages"
@@ -19,7 +26,7 @@ else
     as_root=none
 fi
 if [ "$as_root" = none ] || ! command -v apt-get >/dev/null 2>&1; then
-    echo "The tests start servers of their own, and these are missing:$packages" >&2
+    echo "The tests need what is missing here:$packages" >&2
     echo "Install them as root, and call make again: $install" >&2
     echo "(Without them, \`.venv/bin/pytest\` skips what needs them.)" >&2
     exit 1

@@ -110,11 +110,27 @@ def test_a_missing_file_names_the_variable(tmp_path):
         catalog.load(tmp_path / "none.json")
 
 
-def test_the_shipped_catalog_lists_every_known_service_but_the_demos_and_the_indexs():
+def test_the_shipped_catalog_lists_every_known_service_but_the_demos():
     loaded = catalog.load(SHIPPED)
-    demo = {"nanodet", "ssdlite", "centernet", "movenet", "face_embedding", "label_embedding"}
-    for_an_index = {"resnet50"}  # no vote needs it
-    assert set(catalog.BUILT_IN) - set(loaded.services) == {"inception_v3", *demo, *for_an_index}
+    demo = {"nanodet", "ssdlite", "centernet", "movenet", "face_embedding", "label_embedding", "resnet50"}
+    left_out = {"inception_v3", *demo, *catalog.INDEX_WORKERS}
+    assert set(catalog.BUILT_IN) - set(loaded.services) == left_out
+
+
+@pytest.mark.parametrize(("worker", "called"), catalog.INDEX_WORKERS.items())
+def test_an_index_worker_finds_its_service_without_an_entry_and_nothing_follows_it(tmp_path, worker, called):
+    own = load(tmp_path, {called: {"host": "gpu2", "port": 9000, "timeout": 5}})[worker]
+    assert own.url == "http://gpu2:9000/embed/image"
+    assert (own.timeout, own.category, own.triggers) == (5.0, "index", ())
+    usual = load(tmp_path, {})[worker]
+    assert (usual.host, usual.port) == ("localhost", catalog.facts(called).port)
+    assert load(tmp_path, {worker: {"port": 7}, called: {"port": 9000}})[worker].port == 7
+
+
+def test_index_workers_are_sent_images_by_name_alone(tmp_path):
+    listed = load(tmp_path, {"clip": {}, "index_clip": {}, "face": {}})
+    assert listed.select("full_catalog") == ("clip", "face")
+    assert listed.select("index_clip,index_faces") == ("index_clip", "index_faces")
 
 
 def test_groups_of_services():

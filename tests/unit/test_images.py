@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 from PIL import Image as Pictures
 from PIL import ImageCms
@@ -69,6 +70,18 @@ def test_a_file_on_its_side_is_turned_and_keeps_its_exif(saved):
     assert turned.getexif()[0x010F] == "Canon"
 
 
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.png"])
+def test_a_small_one_is_upright_and_as_small_as_asked(saved, name):
+    small = opened(FILES.small(saved(half_and_half(400, 200), name, exif=oriented(6)), 50))
+    assert (small.format, small.size) == ("JPEG", (25, 50))
+    assert close(small.getpixel((12, 5)), RED)
+    assert close(small.getpixel((12, 45)), BLUE)
+
+
+def test_a_small_one_is_never_enlarged(saved):
+    assert opened(FILES.small(saved(half_and_half()), 400)).size == (40, 20)
+
+
 def test_heic_becomes_jpeg(saved):
     assert opened(FILES.upright(saved(half_and_half(64, 64), "photo.heic"))).format == "JPEG"
 
@@ -94,6 +107,11 @@ def test_the_upright_size_is_read_from_the_header(saved, tmp_path):
     saved(half_and_half(), exif=oriented(8))
     found = FILES.inspect("photo.jpg", (tmp_path / "photo.jpg").read_bytes())
     assert (found.width, found.height) == (20, 40)
+
+
+def test_pixels_are_those_of_the_upright_picture(saved):
+    data = FILES.read(saved(half_and_half(), exif=oriented(6)))
+    assert np.array_equal(FILES.pixels("photo", data), np.asarray(FILES.decode("photo", data)))
 
 
 def test_what_ingest_saw_to_be_fine_is_not_decoded_again(saved):

@@ -47,3 +47,15 @@ def test_one_job_at_a_time_is_one_again():
 
 def test_it_goes_no_further_than_it_may():
     assert after(Reach(4, more=12), 5000) == 16
+
+
+def test_who_settles_many_at_once_is_not_slow_in_between():
+    """Sixty a second, settled once in ten seconds, as an index worker does it."""
+    reach = Reach(32, ahead=10.0, more=1000, silence=30.0)
+    for moment in range(31):
+        reach.note(600 if moment and moment % 10 == 0 else 0, float(moment))
+    assert reach.size == 600
+    reach.note(0, 45.0)
+    assert reach.size == 600
+    reach.note(0, 61.0)
+    assert reach.size == 32

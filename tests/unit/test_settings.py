@@ -77,6 +77,7 @@ def test_passwords_stay_out_of_the_repr():
     secret = "correct horse"
     settings = Settings(db_password=secret, queue_password=secret, monitoring_db_password=secret)
     assert secret not in repr(settings)
+    assert secret not in repr(Settings(web_tokens=(secret,), web_token=secret))
 
 
 def test_every_setting_stands_in_the_example_with_a_comment():

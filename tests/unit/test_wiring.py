@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from windmill import calibration, catalog, wiring
+from windmill import calibration, catalog, holding, wiring
 from windmill.errors import ConfigError
 from windmill.settings import Settings
 
@@ -16,7 +16,7 @@ RABBITMQ = Settings(queue_host="rabbitmq.example.org")  # four at once, eight in
 
 def refused(service, settings):
     try:
-        wiring.check_hold(service, settings)
+        holding.check_hold(service, settings)
     except ConfigError as error:
         return str(error)
     return ""
@@ -63,6 +63,27 @@ def test_the_entry_of_a_service_counts_for_it():
 @pytest.mark.parametrize("name", ["bbox_face", "caption_score"])
 def test_a_stage_that_calls_a_service_is_held_to_it(name):
     assert refused(catalog.facts(name), replace(RABBITMQ, request_timeout=1000))
+
+
+def test_an_index_worker_holds_what_is_at_its_service_and_gathers():
+    """Two rounds of a batch, and ten seconds: a segment is only taken in advance where that is quick."""
+    worker = catalog.facts("index_clip")
+    error = refused(worker, replace(RABBITMQ, request_timeout=775))
+    assert "774 at most" in error
+    assert "32 jobs (WORKER_PREFETCH_COUNT), 16 at once (WORKER_BATCH_SIZE)" in error
+    assert not refused(worker, replace(RABBITMQ, request_timeout=774))
+
+
+def test_a_segment_leaves_in_hand_what_the_service_looks_at():
+    settings = Settings(worker_batch_size=8, index_segment_size=50)
+    worker = catalog.facts("index_clip")
+    reach = holding.reach(worker, settings)
+    gathering = holding.gathering(worker, settings, reach)
+    assert (reach.size, gathering.most()) == (16, 8)
+    for moment in range(3):
+        reach.note(30, float(moment))
+    assert (reach.size, gathering.most()) == (66, 50)
+    assert holding.gathering(catalog.facts("clip"), settings, reach) is None
 
 
 @pytest.mark.parametrize("name", [catalog.MERGER, catalog.VOTER])

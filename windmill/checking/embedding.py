@@ -19,6 +19,8 @@ def embeddings(target: Target) -> str:
     image = target.form({"file": ("image", target.photo.jpeg)}, "a photo", IMAGE)
     if image.status in _ABSENT:
         raise Skipped(f"it has no {IMAGE}; search by meaning would ask there")
+    if image.status == 200 and image.json(_EXPECTED).get("embedding", "") is None:
+        raise Skipped("there is nothing in this photo that it embeds: --photo names another")
     size = _dimension(image)
     text = target.form({"text": CAPTION}, "field `text`", TEXT)
     if text.status in _ABSENT and target.service.name != _BOTH:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
+from contextlib import closing
 
-from windmill.extras import needs
+import numpy as np
+
+from windmill.index.stores import open_store
 from windmill.settings import Settings
 
 HELP = """\
@@ -19,18 +21,14 @@ the next merge. The photos themselves, and what the database knows of them, stay
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ids", nargs="+", type=int, metavar="IMAGE_ID")
-    parser.add_argument("--index", type=Path, metavar="PREFIX", help="the index (default: INDEX_PREFIX)")
+    parser.add_argument("--index", metavar="PREFIX", help="the index, in any store (default: INDEX_PREFIX)")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    with needs("index"):
-        import numpy as np
-
-        from windmill.index.files import open_index
-    store = open_index(args.index or Path(settings.index_prefix))
     ids = np.array(args.ids, np.int64)
-    there = set(store.fetch(ids).ids.tolist())
-    store.delete(ids)
+    with closing(open_store(args.index or settings.index_prefix, settings)) as store:
+        there = set(store.fetch(ids).ids.tolist())
+        store.delete(ids)
     for image_id in args.ids:
         said = "deleted" if image_id in there else "is not in the index"
         sys.stdout.write(f"image {image_id} {said}\n")

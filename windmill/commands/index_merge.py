@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 from windmill.extras import needs
+from windmill.index.stores import prefix_of
 from windmill.progress import meter
 from windmill.settings import Settings
+
+_GENTLY = 19  # what is taken off the priority
 
 HELP = """\
 Merges the segments of an index into PREFIX.parquet (sorted rows), PREFIX.faiss (what is searched) and
@@ -25,14 +28,17 @@ moment, it is as it was, or merged. How FAISS searches is chosen by the number o
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("prefix", nargs="?", type=Path, help="the index (default: INDEX_PREFIX)")
+    parser.add_argument("prefix", nargs="?", help="the index (default: INDEX_PREFIX)")
+    parser.add_argument("--gently", action="store_true", help="only with what others leave of the processor")
     parser.add_argument("--json", action="store_true", help="what was done as JSON on standard output")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     with needs("index"):
         from windmill.index.files import merge
-    prefix = args.prefix or Path(settings.index_prefix)
+    if args.gently:
+        os.nice(_GENTLY)
+    prefix = prefix_of(args.prefix or settings.index_prefix)
     with meter("merging", "images", None) as progress:
         done = merge(prefix, progress)
     if args.json:

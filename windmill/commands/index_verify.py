@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 
 from windmill.extras import needs
+from windmill.index.stores import prefix_of
 from windmill.plain import line
 from windmill.progress import meter
 from windmill.settings import Settings
@@ -22,7 +22,7 @@ must be found by its own vector. Says what is wrong, in which file, and what hel
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("prefix", nargs="?", type=Path, help="the index (default: INDEX_PREFIX)")
+    parser.add_argument("prefix", nargs="?", help="the index (default: INDEX_PREFIX)")
     parser.add_argument("--repair", action="store_true", help="mend what can be mended")
     parser.add_argument("--json", action="store_true", help="what is wrong as JSON on standard output")
 
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     with needs("index"):
         from windmill.index.files import open_index, repair, verify
-    prefix = args.prefix or Path(settings.index_prefix)
+    prefix = prefix_of(args.prefix or settings.index_prefix)
     with meter("verifying", "images", None) as progress:
         found = repair(prefix, progress) if args.repair else verify(prefix, progress)
     if args.json:

@@ -9,7 +9,7 @@ import sys
 from datetime import timedelta
 
 from windmill import wiring
-from windmill.catalog import BOX_WORKERS, MERGER, SCORER, STAGES, VOTER, Catalog
+from windmill.catalog import BOX_WORKERS, INDEX_WORKERS, MERGER, SCORER, STAGES, VOTER, Catalog
 from windmill.commands.produce import check_group, count_of, interruptible, send
 from windmill.core import routing
 from windmill.errors import ConfigError
@@ -82,6 +82,11 @@ def _selection(
     which = Which.STALE if args.stale else Which.FAILED if args.failed else Which.ALL
     if name == SCORER:
         raise ConfigError(f"{SCORER} follows from captions: rerun the captioner")
+    if name in INDEX_WORKERS and which is Which.STALE:
+        raise ConfigError(
+            f"{name}: an index holds the vectors of one model; of another, begin another (INDEX_PREFIX),"
+            " and send images with --group NAME"
+        )
     if name in (MERGER, VOTER):
         return StagesAgain(
             services=(name,), which=which, rule=wiring.stage_rule(name, settings), group=args.group

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +20,7 @@ from windmill.index.asking import ServiceEmbedder
 from windmill.index.cutoffs import Cutoffs
 from windmill.index.searching import Facts, Query, QueryEmbedder, Searcher
 from windmill.index.store import VectorStore
+from windmill.index.stores import open_store
 from windmill.index.vectors import Embedder, Ids
 from windmill.model import Numbering
 from windmill.postgres.facts import PostgresFacts
@@ -29,14 +29,9 @@ from windmill.settings import Settings
 log = logging.getLogger(__name__)
 
 
-def store(address: str) -> VectorStore:
-    """The index there. Raises `ConfigError`: none, or the extra `[index]` is missing."""
-    try:
-        files = importlib.import_module("windmill.index.files")
-    except ModuleNotFoundError as exc:
-        raise ConfigError(f"{exc.name} is missing: pip install 'windmill-images[index]'") from exc
-    found: VectorStore = files.open_index(Path(address))
-    return found
+def store(address: str, settings: Settings) -> VectorStore:
+    """The index there. Raises `ConfigError`: none, or an extra is missing; `StoreUnavailable`."""
+    return open_store(address, settings)
 
 
 def model(embedder: Embedder, settings: Settings) -> QueryEmbedder:
@@ -115,8 +110,10 @@ class Searching:
 def opened(address: str, settings: Settings) -> Iterator[Searching]:
     """The index there, with its model, which is loaded once the first query needs it, and what the database
     of the settings knows. Raises `ConfigError`."""
-    index = store(address)
-    asked = cache(lambda: model(index.embedder, settings))
-    cutoff = Cutoffs(index.embedder, asked)
-    with closing(PostgresFacts(settings, "windmill search")) as known:
+    with (
+        closing(store(address, settings)) as index,
+        closing(PostgresFacts(settings, "windmill search")) as known,
+    ):
+        asked = cache(lambda: model(index.embedder, settings))
+        cutoff = Cutoffs(index.embedder, asked)
         yield Searching(Searcher(store=index, asked=asked, cutoff=cutoff, facts=known), known)

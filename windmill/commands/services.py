@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from windmill import catalog
-from windmill.catalog import BOX_WORKERS, BUILT_IN, MERGER, VOTER, Service
+from windmill.catalog import BOX_WORKERS, BUILT_IN, INDEX_WORKERS, MERGER, VOTER, Service
 from windmill.checking import pictures, table
 from windmill.checking.calling import Gone, HttpCaller
 from windmill.checking.pictures import Photo
@@ -98,11 +98,15 @@ def _target(args: argparse.Namespace, settings: Settings) -> Target:
 
 def _entry(name: str, settings: Settings) -> Service:
     """As the catalog lists it, or as Windmill knows it. Raises `ConfigError`."""
+    if name in INDEX_WORKERS:
+        raise ConfigError(
+            f"--as {name}: that is a worker; the service that it calls is {INDEX_WORKERS[name]}"
+        )
     if settings.service_config.exists():
         services = catalog.load(settings.service_config).services
         if name in services and services[name].port:
             return services[name]
-    known = [one for one in BUILT_IN if one not in (MERGER, VOTER, *BOX_WORKERS)]
+    known = [one for one in BUILT_IN if one not in (MERGER, VOTER, *BOX_WORKERS, *INDEX_WORKERS)]
     if name not in known:
         place = settings.service_config
         raise ConfigError(f"--as {name}: neither in {place} nor one of {', '.join(known)}")

@@ -14,11 +14,23 @@ MORE = 100  # beyond the usual number, at most: a batch of the committer's
 class Reach:
     """The number of jobs to have in hand: `ahead` seconds of work, but at least the `usual` number, and at
     most so many `more`. Where it is `fixed`, it is the usual one.
+
+    Who gathers what is handled settles many at once and then none for a while: only `silence` of so many
+    seconds says that it has become slow.
     """
 
-    def __init__(self, usual: int, *, ahead: float = AHEAD, more: int = MORE, fixed: bool = False) -> None:
+    def __init__(
+        self,
+        usual: int,
+        *,
+        ahead: float = AHEAD,
+        more: int = MORE,
+        silence: float = _WINDOW,
+        fixed: bool = False,
+    ) -> None:
         self.size = usual
         self._ahead = ahead
+        self._silence = silence
         self._usual = usual
         self._most = usual if fixed else usual + more
         self._since: float | None = None
@@ -31,7 +43,7 @@ class Reach:
             return
         self._settled += settled
         elapsed = now - self._since
-        if elapsed < _WINDOW:
+        if elapsed < _WINDOW or (elapsed < self._silence and not self._settled):
             return
         wanted = round(self._ahead * self._settled / elapsed)
         self._since, self._settled = now, 0

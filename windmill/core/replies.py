@@ -6,6 +6,7 @@ comes is refused with the name of the field, and what passes, merging and voting
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from windmill.core import classes, strict_json
 from windmill.core.classes import Words
 from windmill.core.geometry import FARTHEST
 from windmill.errors import BadReply, ServiceRejected
-from windmill.model import Box, Detection, Mention, ServiceReply
+from windmill.model import Box, Detection, Embedded, Mention, ServiceReply
 from windmill.plain import line
 
 Read = TypeVar("Read")
@@ -27,6 +28,7 @@ LONGEST_WORD = 400  # characters of a label: as a box's key it must fit into an 
 LONGEST_EMOJI = 40  # code points; a family has eleven
 LONGEST_TEXT = 100_000  # characters of a caption or of what was read
 _MOST_NUMBERS = 10_000  # of an embedding
+_LENGTH = 1e-2  # that the length of an embedding may differ from 1
 _LONGEST_TIME = 1e6  # seconds
 _VERSION_KEPT = 200  # characters
 _BODY_SHOWN = 60  # characters of one that is not JSON that its error's message shows
@@ -64,11 +66,36 @@ def parse_embedding(service: Service, body: bytes) -> tuple[float, ...]:
         return embedding(data.get("embedding"))
 
 
+def parse_embedded(service: Service, body: bytes) -> Embedded:
+    """What a reply to `/embed/image` says: its vector, and whose it is. Raises as `parse` does."""
+    with _contract(service, body):
+        data = _object(strict_json.loads(body))
+        _refuse_error(service, data)
+        info = (data.get("metadata") or {}).get("model_info")
+        model = info if isinstance(info, dict) else {"name": info}
+        return Embedded(
+            vector=_unit(data) if "embedding" not in data or data["embedding"] is not None else (),
+            model_name=line(model.get("name") or model.get("framework") or "", _VERSION_KEPT),
+            model_version=line(model.get("version") or "", _VERSION_KEPT),
+        )
+
+
 def embedding(vector: Any) -> tuple[float, ...]:
     """A vector in decoded JSON. Raises `OffContractError`."""
     if not isinstance(vector, list) or not 0 < len(vector) <= _MOST_NUMBERS:
         raise OffContractError(f"embedding: expected a list of numbers, got {_shown(vector)}")
     return tuple(_number(value, f"embedding[{n}]", -1.0001, 1.0001) for n, value in enumerate(vector))
+
+
+def _unit(data: dict[str, Any]) -> tuple[float, ...]:
+    """An embedding as long as the reply says, and of length 1: only such can be compared."""
+    vector = embedding(data.get("embedding"))
+    dimension, length = data.get("dimension", len(vector)), math.hypot(*vector)
+    if dimension != len(vector):
+        raise OffContractError(f"dimension: {_shown(dimension)}, and the embedding has {len(vector)} numbers")
+    if not abs(length - 1) <= _LENGTH:
+        raise OffContractError(f"embedding: expected numbers of length 1, for cosines, got {length:.3f}")
+    return vector
 
 
 def read(service: Service, data: Any) -> ServiceReply:

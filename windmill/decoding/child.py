@@ -79,6 +79,8 @@ def _done(request: Request) -> Reply:
         return Reply(said=Said.DONE, as_is=found.as_is, width=found.width, height=found.height)
     if request.task is Task.UPRIGHT:
         return Reply(said=Said.DONE, data=pixels.upright(request.data, request.pixels))
+    if request.task is Task.SMALL:
+        return Reply(said=Said.DONE, data=pixels.small(request.data, request.pixels, request.longest))
     width, height, data = pixels.decode(request.data, request.pixels)
     return Reply(said=Said.DONE, width=width, height=height, data=data)
 

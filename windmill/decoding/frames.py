@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 READY = b"!"  # said once, when a decoder can take requests; else it ends
-REQUEST = struct.Struct("<BQQdQ")
+REQUEST = struct.Struct("<BQQdIQ")
 REPLY = struct.Struct("<B?IIQ")
 
 
@@ -19,6 +19,7 @@ class Task(IntEnum):
     INSPECT = 0  # its upright size, and whether it will do as it is
     UPRIGHT = 1  # the file as services should see it; nothing if it will do as it is
     DECODE = 2  # its upright pixels in RGB
+    SMALL = 3  # an upright JPEG of it, no side longer than asked for
 
 
 class Said(IntEnum):
@@ -39,9 +40,10 @@ class Request:
     pixels: int
     memory: int  # bytes
     seconds: float
+    longest: int = 0  # pixels of the longer side of what is SMALL
 
     def header(self) -> bytes:
-        return REQUEST.pack(self.task, self.pixels, self.memory, self.seconds, len(self.data))
+        return REQUEST.pack(self.task, self.pixels, self.memory, self.seconds, self.longest, len(self.data))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +99,9 @@ def receive_request(connection: socket.socket, patience: float) -> Request:
     header += _all(connection, REQUEST.size - len(header)) if header else b""
     if len(header) < REQUEST.size:
         raise EOFError
-    task, pixels, memory, seconds, length = REQUEST.unpack(header)
+    task, pixels, memory, seconds, longest, length = REQUEST.unpack(header)
     data = _all(connection, length)
-    return Request(task=Task(task), data=data, pixels=pixels, memory=memory, seconds=seconds)
+    return Request(task=Task(task), data=data, pixels=pixels, memory=memory, seconds=seconds, longest=longest)
 
 
 def _all(connection: socket.socket, length: int) -> bytes:

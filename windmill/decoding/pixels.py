@@ -28,6 +28,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF")
 # What every service reads; MPO is how phones write JPEG.
 _AS_IS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP")
 _DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")  # greys with more than 8 bits
+_SMALL_QUALITY = 82
 _MOST_EXIF = 65_000  # bytes that a JPEG has room for
 _UNWRITABLE = (AttributeError, LookupError, OverflowError, TypeError, ValueError, struct.error)
 # EXIF 2.32, 4.6.4 A: what the tag Orientation says has to be done.
@@ -69,6 +70,18 @@ def decode(data: bytes, most: int) -> tuple[int, int, bytes]:
     with _opened(data, most) as picture:
         found = _decode(picture)
         return found.width, found.height, found.tobytes()
+
+
+def small(data: bytes, most: int, longest: int) -> bytes:
+    """An upright JPEG whose longer side has at most `longest` pixels. Raises `ImageError`.
+
+    A JPEG is decoded no larger than needed (its eighth, quarter or half), twice as large as what is shown.
+    """
+    with _opened(data, most) as picture:
+        picture.draft("RGB", (2 * longest, 2 * longest))
+        found = _decode(picture)
+        found.thumbnail((longest, longest), Pictures.Resampling.LANCZOS)
+        return jpeg(found, icc=_profile(picture), quality=_SMALL_QUALITY)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ embedded again.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import threading
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from windmill.errors import StoreError
+from windmill.errors import StoreError, StoreUnavailable
 from windmill.index.vectors import Vectors
 
 _PATIENCE = 60.0  # seconds for another process that writes notes on the same index
@@ -28,6 +29,9 @@ CREATE TABLE IF NOT EXISTS files (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS files_by_number ON files (number);
 CREATE TABLE IF NOT EXISTS doubtful (number INTEGER PRIMARY KEY);
+"""
+_ON = """
+SELECT path, size, changed, number, embedded FROM files WHERE path IN (SELECT value FROM json_each(?))
 """
 
 
@@ -82,10 +86,8 @@ class Notes:
 
     def on(self, paths: Sequence[str]) -> dict[str, Note]:
         """The notes on those of these files on which there are some."""
-        marks = ",".join("?" * len(paths))
-        query = f"SELECT path, size, changed, number, embedded FROM files WHERE path IN ({marks})"  # noqa: S608
         with self._using():
-            rows = self._db.execute(query, paths).fetchall()
+            rows = self._db.execute(_ON, [json.dumps(list(paths))]).fetchall()
         return {row[0]: _note(*row) for row in rows}
 
     def write(self, notes: Sequence[Note], doubtful: Iterable[int]) -> None:
@@ -115,10 +117,20 @@ class Notes:
         try:
             with self._lock:
                 yield
-        except (OSError, sqlite3.Error) as exc:
-            remedy = "; without this file all are read once more, and none is embedded again"
-            told = exc.strerror if isinstance(exc, OSError) else exc
-            raise StoreError(f"{self._where}: cannot keep notes on files: {told}{remedy}") from exc
+        except OSError as exc:
+            raise StoreError(f"{self._where}: cannot keep notes on files: {exc.strerror}") from exc
+        except sqlite3.Error as exc:
+            raise _translated(exc, self._where) from exc
+
+
+def _translated(error: sqlite3.Error, where: str) -> StoreError:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)  # not all of the library's own have one
+    if code == sqlite3.SQLITE_FULL:
+        return StoreUnavailable(f"{where}: its disk is full: free some; the index is whole")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        remedy = "delete it: all files are read once more then, and none is embedded again"
+        return StoreError(f"{where}: the notes on files are damaged; {remedy}")
+    return StoreError(f"{where}: cannot keep notes on files: {error}")
 
 
 def _note(path: str, size: int | None, changed: int | None, number: int, embedded: int) -> Note:

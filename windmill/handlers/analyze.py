@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from windmill.catalog import Service
-from windmill.core import documents, replies, retrying, routing
-from windmill.errors import ServiceDown, Verdict
-from windmill.handlers.base import failure_status
-from windmill.model import DispatchRow, Job, Outcome, ResultRow, State, Status
-from windmill.plain import line
+from windmill.core import documents, replies, routing
+from windmill.handlers.base import dispatched, failure_status, waiting
+from windmill.model import Job, Outcome, ResultRow, State, Status
 from windmill.ports import ImageSource, ServiceCaller
 
 
@@ -36,7 +34,7 @@ class Analyze:
             model_version=reply.model_version,
         )
         return Outcome(
-            rows=(row, self._dispatch(job, State.DONE, found=reply.found)),
+            rows=(row, dispatched(self.service.name, job, State.DONE, found=reply.found)),
             followers=routing.after_result(self.service, job.image, reply),
         )
 
@@ -50,22 +48,7 @@ class Analyze:
             bbox_format=self.service.bbox_format,
             vocabulary=self.service.vocabulary,
         )
-        return Outcome(rows=(row, self._dispatch(job, State.FAILED, error)))
+        return Outcome(rows=(row, dispatched(self.service.name, job, State.FAILED, error)))
 
     def postponed(self, job: Job, error: Exception) -> Outcome:
-        state = State.PARKED if isinstance(error, ServiceDown) else State.QUEUED
-        return Outcome(rows=(self._dispatch(job, state, error),))
-
-    def _dispatch(
-        self, job: Job, state: State, error: Exception | None = None, found: int | None = None
-    ) -> DispatchRow:
-        return DispatchRow(
-            image_id=job.image.image_id,
-            service=self.service.name,
-            version=job.version,
-            state=state,
-            attempted=error is None or retrying.verdict(error) is not Verdict.PARK,
-            found=found,
-            error_class=None if error is None else type(error).__name__,
-            error=None if error is None else line(error),
-        )
+        return Outcome(rows=(dispatched(self.service.name, job, waiting(error), error),))

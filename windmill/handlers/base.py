@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from windmill.errors import ServiceUnavailable
-from windmill.model import Job, Outcome, Snapshot, Status
+from windmill.core import retrying
+from windmill.errors import ServiceChanged, ServiceDown, ServiceUnavailable, Verdict
+from windmill.model import DispatchRow, Job, Outcome, Snapshot, State, Status
+from windmill.plain import line
 
 
 class Handler(Protocol):
@@ -47,3 +49,24 @@ def failure_status(error: Exception) -> Status:
     """`timeout` where a healthy service did not answer in time, else `error`."""
     timed_out = isinstance(error, ServiceUnavailable) and error.timed_out
     return Status.TIMEOUT if timed_out else Status.ERROR
+
+
+def waiting(error: Exception) -> State:
+    """The state of a job that is to be tried again after `error`: parked while it is nothing of its own."""
+    return State.PARKED if isinstance(error, ServiceDown | ServiceChanged) else State.QUEUED
+
+
+def dispatched(
+    service: str, job: Job, state: State, error: Exception | None = None, found: int | None = None
+) -> DispatchRow:
+    """What has become of a job, for the ledger."""
+    return DispatchRow(
+        image_id=job.image.image_id,
+        service=service,
+        version=job.version,
+        state=state,
+        attempted=error is None or retrying.verdict(error) is not Verdict.PARK,
+        found=found,
+        error_class=None if error is None else type(error).__name__,
+        error=None if error is None else line(error),
+    )

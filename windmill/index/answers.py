@@ -106,6 +106,8 @@ def _findings(data: Mapping[str, Any]) -> Findings:
         faces=tuple(_box(one) for one in data["faces"]),
         colours=tuple((str(code), str(name)) for code, name in data["colours"]),
         text=str(data["text"]),
+        group=str(data["group"]),
+        captions=tuple((str(service), str(text)) for service, text in data["captions"]),
         errors=tuple(str(one) for one in data["errors"]),
     )
 

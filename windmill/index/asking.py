@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from windmill.catalog import Service
-from windmill.core import replies, strict_json
+from windmill.core import replies
 from windmill.errors import ConfigError, ServiceRejected
 from windmill.index.searching import same
 from windmill.index.vectors import Embedder, Floats
@@ -43,19 +41,15 @@ class ServiceEmbedder:
         return self._vector(self._http.embed_image(data))
 
     def _vector(self, body: bytes) -> Floats:
-        vector = np.array(replies.parse_embedding(self._service, body), np.float32)
-        same(self.embedder, _embedder(self._service, strict_json.loads(body), len(vector)))
-        return vector
-
-
-def _embedder(service: Service, reply: dict[str, Any], dimension: int) -> Embedder:
-    """Who made a reply's vector, by its `metadata.model_info`."""
-    metadata = reply.get("metadata")
-    info = metadata.get("model_info") if isinstance(metadata, dict) else None
-    said = info if isinstance(info, dict) else {}
-    return Embedder(
-        service=service.name,
-        name=str(said.get("name") or said.get("framework") or ""),
-        version=str(said.get("version", "")),
-        dimension=dimension,
-    )
+        told = replies.parse_embedded(self._service, body)
+        if not told.vector:
+            name = self._service.name
+            raise ServiceRejected(f"{name}: there is nothing in this image that it embeds", service=name)
+        answered = Embedder(
+            service=self._service.name,
+            name=told.model_name,
+            version=told.model_version,
+            dimension=len(told.vector),
+        )
+        same(self.embedder, answered)
+        return np.array(told.vector, np.float32)

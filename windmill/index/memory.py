@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from windmill.index.vectors import Embedder, Floats, Hit, Ids, Vectors, checked
+from windmill.index.vectors import Embedder, Floats, Hit, Ids, Vectors, accepted, best, checked
 from windmill.model import Numbering
 
 _PART = 10_000  # images that `scan` gives at once
@@ -20,7 +20,8 @@ class MemoryStore:
         self._rows: dict[int, tuple[str, Floats]] = {}
 
     def upsert(self, vectors: Vectors) -> None:
-        rows = zip(vectors.paths, checked(vectors.embeddings, self.embedder), strict=True)
+        accepted(vectors, self.embedder)
+        rows = zip(vectors.paths, vectors.embeddings, strict=True)
         self._rows.update(zip(vectors.ids.tolist(), rows, strict=True))
 
     def delete(self, ids: Ids) -> None:
@@ -30,12 +31,7 @@ class MemoryStore:
     def search(self, query: Floats, most: int, among: Ids | None = None) -> list[Hit]:
         (asked,) = checked(query[None], self.embedder)
         found = self._all() if among is None else self.fetch(among)
-        scores = found.embeddings @ asked
-        best = np.lexsort((found.ids, -scores))[:most]
-        return [
-            Hit(image_id=int(found.ids[n]), path=found.paths[n], score=float(scores[n]))
-            for n in best.tolist()
-        ]
+        return best(found.ids, found.paths, found.embeddings @ asked, most)
 
     def fetch(self, ids: Ids) -> Vectors:
         kept = sorted(self._rows.keys() & set(ids.tolist()))
@@ -54,6 +50,12 @@ class MemoryStore:
         ids = np.array(sorted(self._rows), np.int64)
         for start in range(0, len(ids), _PART):
             yield self.fetch(ids[start : start + _PART])
+
+    def settle(self) -> None:
+        """There is nothing that would make it faster."""
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
 
     def _all(self) -> Vectors:
         return self.fetch(np.array(list(self._rows), np.int64))

@@ -37,7 +37,8 @@ class VectorStore(Protocol):
     def search(self, query: Floats, most: int, among: Ids | None = None) -> list[Hit]:
         """Up to `most` images nearest to `query` (dimension), best first, ties by id.
 
-        `among`: only these images (ascending); the search itself looks at no others.
+        `among`: only these images (ascending, distinct); the search itself looks at no others. The hits are
+        those of `vectors.best`.
         """
         ...
 
@@ -51,4 +52,13 @@ class VectorStore(Protocol):
 
     def scan(self) -> Iterator[Vectors]:
         """All of them, by ascending id, in parts of a bounded size."""
+        ...
+
+    def settle(self) -> None:
+        """Makes what it needs to search fast in what was saved since. Takes minutes after much was; until
+        then, searches are as right, and slower. To be called at the end of a load, not after each upsert."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of files and connections. What was saved stays; nothing else may be asked after it."""
         ...

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from windmill.errors import OtherEmbedder
+from windmill.errors import OtherEmbedder, StoreError
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -52,6 +52,17 @@ class Hit:
     score: float
 
 
+def accepted(vectors: Vectors, embedder: Embedder) -> Vectors:
+    """The same, if a store may take them. Raises `OtherEmbedder`, and `StoreError` for a path that is not
+    text (a file's name need not be)."""
+    checked(vectors.embeddings, embedder)
+    try:
+        "".join(vectors.paths).encode()
+    except UnicodeEncodeError as exc:
+        raise StoreError(f"a path that is not text, in UTF-8: {exc.object[: exc.end][-80:]!r}") from exc
+    return vectors
+
+
 def checked(embeddings: Floats, embedder: Embedder) -> Floats:
     """The same (n × dimension), if it may be an embedder's. Raises `OtherEmbedder`."""
     if embeddings.ndim != 2 or embeddings.shape[1] != embedder.dimension:
@@ -59,3 +70,24 @@ def checked(embeddings: Floats, embedder: Embedder) -> Floats:
     if not np.isfinite(embeddings).all():
         raise OtherEmbedder("a vector with numbers that are none (NaN or infinite)")
     return embeddings
+
+
+def best(ids: Ids, paths: Sequence[str], scores: Floats, most: int) -> list[Hit]:
+    """The hits of the highest `scores` (n, a product for each of `ids`), best first; see `ranked`."""
+    return [
+        Hit(image_id=int(ids[n]), path=paths[n], score=min(1.0, round(float(scores[n]), 6)))
+        for n in ranked(ids, scores, most).tolist()
+    ]
+
+
+def ranked(ids: Ids, scores: Floats, most: int) -> npt.NDArray[np.intp]:
+    """The places of the `most` highest `scores`, best first, ties by id.
+
+    Scores count to 6 decimals: beyond them, float32 tells in which order a product was summed. So every store
+    says the same of the same vectors.
+    """
+    kept = np.round(scores.astype(np.float64), 6)
+    places = np.arange(len(kept))
+    if most < len(kept):  # to sort all would take longer than to compare all
+        places = np.flatnonzero(kept >= np.partition(kept, -most)[-most])
+    return places[np.lexsort((ids[places], -kept[places]))][:most]

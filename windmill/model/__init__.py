@@ -30,11 +30,12 @@ from windmill.model.merging import (
 )
 from windmill.model.monitoring import Health, Heartbeat, Sighting
 from windmill.model.numbering import Numbering, content_number
-from windmill.model.replies import Detection, Mention, ServiceReply, StoredReply
+from windmill.model.replies import Detection, Embedded, Mention, ServiceReply, StoredReply
 from windmill.model.rows import (
     ConsensusRow,
     DeadRow,
     DispatchRow,
+    EmbeddingRow,
     Handled,
     MergedBoxesRow,
     Outcome,
@@ -55,6 +56,7 @@ from windmill.model.selections import (
     Missing,
     Selection,
     StagesAgain,
+    TheseImages,
     Which,
 )
 from windmill.model.voting import (
@@ -88,6 +90,8 @@ __all__ = [
     "Detectors",
     "Dispatch",
     "DispatchRow",
+    "Embedded",
+    "EmbeddingRow",
     "Evidence",
     "Handled",
     "Health",
@@ -128,6 +132,7 @@ __all__ = [
     "State",
     "Status",
     "StoredReply",
+    "TheseImages",
     "Vote",
     "Voter",
     "Voters",

@@ -54,6 +54,16 @@ class ServiceReply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded:
+    """What an embedding service says of an image: numbers of length 1, or none where it holds nothing that
+    could be embedded (a photo without a face); and the name and version of the model that says so."""
+
+    vector: tuple[float, ...]
+    model_name: str
+    model_version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredReply:
     """A reply with the row of `results` that holds it."""
 

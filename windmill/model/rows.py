@@ -122,7 +122,29 @@ class PostprocessingRow:
     model_version: str = ""
 
 
-Row = ResultRow | DispatchRow | MergedBoxesRow | ConsensusRow | StageRow | PostprocessingRow | DeadRow
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingRow:
+    """An image for the index. `place` is its path, or its address; `vector` holds float32 numbers in this
+    machine's order, of length 1. `service` made them, by the model of this name and version."""
+
+    image_id: int
+    place: str
+    service: str
+    model_name: str
+    model_version: str
+    vector: bytes
+
+
+Row = (
+    EmbeddingRow
+    | ResultRow
+    | DispatchRow
+    | MergedBoxesRow
+    | ConsensusRow
+    | StageRow
+    | PostprocessingRow
+    | DeadRow
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,6 +35,14 @@ class ImagesAgain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TheseImages:
+    """These images for a service, whatever it said of them before; not those that wait for it anyhow."""
+
+    services: tuple[str]
+    images: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StagesAgain:
     """Images that the merger or the voter is to look at again; stale is what another rule made."""
 
@@ -99,5 +107,13 @@ class LostCaptions:
 
 
 Selection = (
-    Missing | ImagesAgain | StagesAgain | BoxesAgain | LostDispatches | LostStage | LostCrops | LostCaptions
+    Missing
+    | ImagesAgain
+    | TheseImages
+    | StagesAgain
+    | BoxesAgain
+    | LostDispatches
+    | LostStage
+    | LostCrops
+    | LostCaptions
 )

@@ -66,7 +66,9 @@ class PostgresFacts:
         that the database does not have are left out."""
         with self._session.transaction() as cursor:
             numbers = _images(cursor, ids, numbering)
-            cursor.execute(composed("findings", images="of_images"), {"image_ids": list(numbers)})
+            cursor.execute(
+                composed("findings", images="of_images", said="said"), {"image_ids": list(numbers)}
+            )
             rows = [found(row) for row in cursor.fetchall()]
         return {numbers[one.image_id]: replace(one, image_id=numbers[one.image_id]) for one in rows}
 
@@ -146,9 +148,9 @@ class _Writer:
         meant = senses.meant(key)
         name = _votes(meant) if where.field == "votes" else where.field
         counted = self._compared(f"{name}_under", where, wanted, **_given(key, meant))
-        if wanted is _COMPARE[where.operator](0, where.value):
+        if name != "votes" or wanted is _COMPARE[where.operator](0, where.value):
             return counted
-        some = self._holds(Has(field=where.field, value=key), wanted=True)  # which is found faster
+        some = self._holds(Has(field="votes", value=key), wanted=True)  # which has an index
         return sql.SQL("({some} AND {counted})").format(some=some, counted=counted)
 
     def _compared(self, name: str, where: Compare, wanted: bool, **values: Whatever) -> sql.Composable:

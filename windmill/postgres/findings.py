@@ -29,7 +29,7 @@ class PostgresFindings:
     def of_group(self, group: str) -> Sequence[Findings]:
         """See `ports.FindingsReader`."""
         with self._session.transaction() as cursor:
-            cursor.execute(composed("findings", images="of_group"), {"group": group})
+            cursor.execute(composed("findings", images="of_group", said="said"), {"group": group})
             return [found(row) for row in cursor.fetchall()]
 
     def embeddings(self, group: str, service: str) -> Mapping[str, Sequence[float]]:
@@ -51,7 +51,7 @@ class PostgresFindings:
 
 def found(row: Sequence[Any]) -> Findings:
     """Of a row that the query `findings` gave."""
-    image_id, filename, path, width, height, votes, boxes, faces, colours, text, errors = row
+    image_id, filename, path, width, height, votes, boxes, faces, colours, text, errors, captions, group = row
     return Findings(
         image_id=image_id,
         filename=filename,
@@ -67,6 +67,8 @@ def found(row: Sequence[Any]) -> Findings:
         colours=tuple((code or "", name or "") for code, name in colours or () if code or name),
         text=text or "",
         errors=tuple(errors or ()),
+        captions=tuple((service, caption) for service, caption in captions or ()),
+        group=group,
     )
 
 

@@ -11,9 +11,10 @@ from typing import Any
 from psycopg2 import sql
 from psycopg2.extras import execute_values
 
-from windmill.catalog import BOX_WORKERS, STAGES
+from windmill.catalog import BOX_WORKERS, INDEX_WORKERS, STAGES
 from windmill.core import wire
-from windmill.model import Box, BoxRef, Caption, Dispatch, Image, Job, Missing, Selection
+from windmill.findings import Standing
+from windmill.model import Box, BoxRef, Caption, Dispatch, Image, Job, Missing, Selection, State
 from windmill.postgres.connection import Session
 from windmill.postgres.queries import composed, queries, query
 from windmill.settings import Settings
@@ -71,6 +72,14 @@ class PostgresLedger:
         with self._session.transaction() as cursor:
             cursor.execute(query("make_current"), {"service": service, "version": version})
 
+    def standings(self, service: str, image_ids: Sequence[int]) -> Sequence[Standing]:
+        """See `ports.TellingLedger`."""
+        asked = {"service": service, "image_ids": list(image_ids)}
+        return [
+            Standing(image_id=image_id, state=State(state), found=found, place=path or url, error=error)
+            for image_id, state, found, path, url, error in self._all(query("standings"), asked)
+        ]
+
     # --- what the queues hold -------------------------------------------------------------------------
 
     def begin_count(self) -> datetime:
@@ -122,7 +131,7 @@ def _name(selection: Selection) -> str:
 def _parameters(selection: Selection, after: int, limit: int | None) -> dict[str, Any]:
     found = {one.name: getattr(selection, one.name) for one in fields(selection)}
     lists = {name: list(value) for name, value in found.items() if isinstance(value, tuple)}
-    return {**found, **lists, "after": after, "limit": limit}
+    return {**found, **lists, "after": after, "limit": limit, "elsewhere": list(INDEX_WORKERS)}
 
 
 def _dispatch(

@@ -1,4 +1,4 @@
-"""SQL by name, from the three files beside this one."""
+"""SQL by name, from the files beside this module."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from importlib.resources import files
 from psycopg2 import sql
 
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+_FILES = ("queries.sql", "selections.sql", "facts.sql", "vectors.sql")
 
 
 @cache
@@ -17,7 +18,7 @@ def queries() -> dict[str, str]:
     folder = files("windmill.postgres")
     return {
         name: statement
-        for file in ("queries.sql", "selections.sql", "facts.sql")
+        for file in _FILES
         for name, statement in named(folder.joinpath(file).read_text("utf-8")).items()
     }
 

@@ -185,6 +185,14 @@ ANALYZE pg_temp.counted;
 -- name: open_services
 SELECT DISTINCT service FROM dispatches WHERE state IN ('queued', 'parked') ORDER BY service;
 
+-- name: standings
+-- What was asked last of each image.
+SELECT DISTINCT ON (d.image_id) d.image_id, d.state, d.found, i.image_path, i.image_url,
+       concat_ws(': ', d.error_class, d.last_error)
+FROM dispatches d JOIN images i USING (image_id)
+WHERE d.service = %(service)s AND d.image_id = ANY (%(image_ids)s::bigint[])
+ORDER BY d.image_id, d.dispatched_at DESC, d.version DESC;
+
 -- name: versions
 SELECT version FROM service_versions WHERE service = %(service)s ORDER BY current_since DESC;
 
@@ -477,7 +485,7 @@ WHERE jsonb_typeof(data -> 'embedding') = 'array'
 ORDER BY image_id;
 
 -- name: findings
--- One row an image, each list as JSON: votes, boxes, faces (in image pixels), colours, text and errors.
+-- One row an image, each list as JSON: votes, boxes, faces (in image pixels), colours, text, errors, captions.
 SELECT i.image_id, i.image_filename, i.image_path, i.width, i.height,
        (SELECT jsonb_agg(jsonb_build_array(
                    v.vote ->> 'emoji',
@@ -504,7 +512,12 @@ SELECT i.image_id, i.image_filename, i.image_path, i.width, i.height,
        (SELECT c.consensus_data -> 'special' -> 'text' ->> 'content'
         FROM consensus c WHERE c.image_id = i.image_id) AS text,
        (SELECT array_agg(d.service || ': ' || d.last_error ORDER BY d.service)
-        FROM dispatches d WHERE d.image_id = i.image_id AND d.state = 'failed') AS errors
+        FROM dispatches d WHERE d.image_id = i.image_id AND d.state = 'failed') AS errors,
+       (SELECT jsonb_agg(jsonb_build_array(r.service, {said}) ORDER BY r.service)
+        FROM results r
+        WHERE r.image_id = i.image_id AND r.status = 'success' AND 'semantic' = ANY (r.service_types)
+          AND {said} IS NOT NULL) AS captions,
+       i.image_group
 FROM images i
 WHERE {images}
 ORDER BY i.image_id;

@@ -9,8 +9,9 @@
 -- expects that it often holds, so that a window is full soon; of an equality, that it must read and sort everything.
 
 -- name: Missing
--- An image lacks a service when there is no result, nor a job under way, nor a reason to do without. Of most images
--- there are as many results as services, and no more is asked.
+-- An image lacks a service when there is no result, nor a job under way, nor a reason to do without; an index worker,
+-- whose results are elsewhere, when it was never asked. Of most images there are as many results as services, and no
+-- more is asked.
 SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, i.as_is, '' AS version, NULL AS box_key,
        NULL::jsonb AS bbox, NULL AS captioner, NULL AS caption, lacking.services
 FROM images i
@@ -25,7 +26,7 @@ CROSS JOIN LATERAL (
       AND (NOT %(resume)s
            OR 1 > (SELECT count(*) FROM dispatches d
                    WHERE d.image_id = i.image_id AND d.service = s.service
-                     AND d.state IN ('queued', 'parked', 'skipped')))
+                     AND (d.state IN ('queued', 'parked', 'skipped') OR s.service = ANY (%(elsewhere)s))))
 ) AS lacking
 WHERE i.image_id > %(after)s AND (%(group)s::text IS NULL OR i.image_group = %(group)s)
   AND cardinality(answered.services) < cardinality(%(services)s::text[])
@@ -56,6 +57,16 @@ WHERE i.image_id > %(after)s AND (%(group)s::text IS NULL OR i.image_group = %(g
        OR 0 < (SELECT count(*) FROM results r
                WHERE r.image_id = i.image_id AND r.service = ANY (%(services)s)
                  AND r.status = 'success' AND r.model_version <> %(version)s))
+  AND 1 > (SELECT count(*) FROM dispatches d
+           WHERE d.image_id = i.image_id AND d.service = ANY (%(services)s) AND d.state IN ('queued', 'parked'))
+ORDER BY key
+LIMIT %(limit)s;
+
+-- name: TheseImages
+SELECT i.image_id AS key, i.image_id, i.image_path, i.image_url, i.as_is, '' AS version, NULL AS box_key,
+       NULL::jsonb AS bbox, NULL AS captioner, NULL AS caption, %(services)s::text[] AS services
+FROM images i
+WHERE i.image_id = ANY (%(images)s::bigint[]) AND i.image_id > %(after)s
   AND 1 > (SELECT count(*) FROM dispatches d
            WHERE d.image_id = i.image_id AND d.service = ANY (%(services)s) AND d.state IN ('queued', 'parked'))
 ORDER BY key

@@ -16,8 +16,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from windmill.errors import ConfigError, ImageError, ImageTooLargeError
-from windmill.services import door
-from windmill.services.base import ANALYZE, Model, RequestError, UpstreamError
+from windmill.services import door, uploads
+from windmill.services.base import ANALYZE, Info, Model, NothingToEmbed, RequestError, UpstreamError
 from windmill.services.host import FullError, Host, Limits
 from windmill.services.metrics import Metrics
 
@@ -29,7 +29,7 @@ _OLDER = "/analyze"  # what workers of older services call
 _STATUS: Mapping[type[Exception], HTTPStatus] = {
     ImageTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     ImageError: HTTPStatus.BAD_REQUEST,
-    door.SlowUploadError: HTTPStatus.REQUEST_TIMEOUT,
+    uploads.SlowUploadError: HTTPStatus.REQUEST_TIMEOUT,
     RequestError: HTTPStatus.BAD_REQUEST,
     ClientDisconnect: HTTPStatus.BAD_REQUEST,
     FullError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -84,7 +84,7 @@ class ServiceApp:
             with self.host.admitted():
                 response = await self._asked(request, started)
         except FullError as exc:
-            await door.discarded(request)  # or a client that is still sending never reads why
+            await uploads.discarded(request)  # or a client that is still sending never reads why
             response = self._error(exc, started)
             response.headers["Retry-After"] = str(exc.retry_after)
         except tuple(_STATUS) as exc:
@@ -100,8 +100,12 @@ class ServiceApp:
     async def _asked(self, request: Request, started: float) -> JSONResponse:
         path = ANALYZE if request.url.path == _OLDER else request.url.path
         received = await self._door.received(request, self._asks[path])
-        reply, info = await self.host.ask(path, received)
-        metadata = {"processing_time": _since(started), "model_info": info.shown()}
+        info: Info | None
+        try:
+            reply, info = await self.host.ask(path, received)
+        except NothingToEmbed:  # which is an answer
+            reply, info = {"embedding": None}, self.host.info
+        metadata = {"processing_time": _since(started), "model_info": info.shown() if info else {}}
         return JSONResponse({"service": self._name, "status": "success", **reply, "metadata": metadata})
 
     def _error(self, exc: Exception, started: float) -> JSONResponse:

@@ -30,6 +30,10 @@ class RequestError(WindmillError):
     verdict = Verdict.BURY
 
 
+class NothingToEmbed(RequestError):
+    """A photo without what the model makes vectors of: a result, and answered with `"embedding": null`."""
+
+
 class UpstreamError(WindmillError):
     """What this service itself depends on does not answer for now: 503."""
 
@@ -67,6 +71,7 @@ class Task(ABC, Generic[Asked, Input, Output]):
     """
 
     batch: int = 1  # inputs that one call of `predict` gains by
+    limited: bool = False  # whether it takes no more, however much memory there is
 
     @abstractmethod
     def preprocess(self, asked: Asked) -> Input:
@@ -74,7 +79,8 @@ class Task(ABC, Generic[Asked, Input, Output]):
 
     @abstractmethod
     def predict(self, inputs: Sequence[Input]) -> Sequence[Output]:
-        """An output for each of up to `batch` inputs; called by one thread, the model's own."""
+        """An output for each of up to `batch` inputs (more unless it is `limited`); called by one thread, the
+        model's own."""
 
     @abstractmethod
     def postprocess(self, given: Input, output: Output) -> Reply:

@@ -44,7 +44,7 @@ class Checkpoint:
         self._network = network.float().eval().to(self._device)
         side = (saved.get("train_args") or {}).get("imgsz", _SIDE)
         self.height = self.width = side if isinstance(side, int) else _SIDE
-        self.batch = _BATCH
+        self.batch, self.limited = _BATCH, False
         self.names = tuple(str(name) for _, name in sorted(network.names.items()))
 
     def __call__(self, pictures: Pictures) -> Sequence[Floats]:

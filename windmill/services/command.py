@@ -25,6 +25,7 @@ Models come from packages in public registries, once, into WINDMILL_CACHE (~/.ca
   windmill serve colors nanodet ssdlite        three services on their usual ports
   windmill serve face ocr --port 9000          on ports 9000 and 9001
   windmill serve all --lazy --unload-after 600 in memory only while somebody asks for them
+  windmill serve clip --batch 128              bigger batches, where there is memory for them
 
 `windmill models` fetches weights beforehand, for a machine without a network, and checks them."""
 
@@ -45,11 +46,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--unload-after", type=_seconds, metavar="S", help="unload a model after S seconds without a request"
     )
     parser.add_argument(
+        "--batch",
+        type=_inputs,
+        default=1,
+        metavar="N",
+        help="inputs that a model looks at together, if more than it does by itself: for GPUs",
+    )
+    parser.add_argument(
         "--queue",
         type=_places,
-        default=64,
         metavar="N",
-        help="requests of a service in hand at once; more get 503 (default: %(default)s)",
+        help="requests of a service in hand at once; more get 503 (default: 64, or four batches)",
     )
     parser.add_argument("--file-root", type=Path, metavar="DIR", help="allow ?file= for files under DIR")
     parser.add_argument("--list", action="store_true", help="list the services and exit")
@@ -61,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
     ports = _ports(args.names, args.port)
     if args.file_root and not args.file_root.is_dir():
         raise ConfigError(f"--file-root {args.file_root}: no such folder")
-    limits = Limits(waiting=args.queue, idle=args.unload_after)
+    waiting = args.queue or max(64, 4 * args.batch)
+    limits = Limits(waiting=waiting, batch=args.batch, idle=args.unload_after)
     server.serve(
         Serving(
             ports=ports,
@@ -127,6 +135,13 @@ def _places(text: str) -> int:
     """How many may wait. Raises `ConfigError`."""
     if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 10_000):
         raise ConfigError(f"--queue {text}: expected a number from 1 to 10000")
+    return int(text)
+
+
+def _inputs(text: str) -> int:
+    """How many at once. Raises `ConfigError`."""
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 1024):
+        raise ConfigError(f"--batch {text}: expected a number from 1 to 1024")
     return int(text)
 
 

@@ -39,7 +39,7 @@ class Detector(Task[Photo, Fitted, Outputs]):
 
     def __init__(self, network: Network, reading: Reading) -> None:
         self._network, self._reading = network, reading
-        self.batch = network.batch
+        self.batch, self.limited = network.batch, network.limited
 
     def preprocess(self, asked: Photo) -> Fitted:
         return self._reading.fit(asked, self._network.width, self._network.height)

@@ -2,48 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.to_thread
-import numpy as np
-from starlette.requests import ClientDisconnect, Request
-from starlette.types import Message, Receive
+from starlette.requests import Request
 
 from windmill.addresses import WebAddresses
-from windmill.errors import ImageError, ImageTooLargeError
+from windmill.errors import ImageError
 from windmill.files import read_file
 from windmill.images import ImageFiles
+from windmill.services import uploads
 from windmill.services.base import Captioned, Photo, RequestError
+from windmill.services.uploads import MOST_BYTES, Form
 from windmill.settings import Settings
 
-MOST_BYTES = 32_000_000
 _HALVES = re.compile("[\ud800-\udfff]")
 _MOST_TEXT = 10_000  # characters of a caption or a query
-_OVERHEAD = 50_000  # bytes that a multipart body may have beside its file
-_UPLOADING = 60.0  # seconds that a request's body may take
 _FETCHING = 8  # addresses read at once
 _NO_IMAGE = "no image: POST it as multipart field `file`, or name it as ?url= or ?file="
 _WEB = WebAddresses(patience=30)  # seconds: somebody waits for the answer
 _FILES = ImageFiles(Settings(max_image_mb=MOST_BYTES / 1e6, max_image_megapixels=50))
-
-
-class SlowUploadError(RequestError):
-    """A body that trickles in, and keeps a place that others wait for: 408."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Form:
-    """A request's body: at most one file, by name and bytes, and texts by field."""
-
-    file: tuple[str, bytes] | None = None
-    texts: dict[str, str] = field(default_factory=dict)
 
 
 class Door:
@@ -58,11 +40,7 @@ class Door:
 
         Raises `ImageError`, `RequestError`. Photos are decoded when it is called, by whoever has the time.
         """
-        try:
-            async with asyncio.timeout(_UPLOADING):
-                form = await _form(request)
-        except TimeoutError as exc:
-            raise SlowUploadError(f"the upload took more than {_UPLOADING:g} s") from exc
+        form = await uploads.received(request)
         if kind is str:
             text = _text(request, form, "text")
             return lambda: text
@@ -72,7 +50,7 @@ class Door:
             return lambda: Captioned(photo=photo(name, data), caption=caption)
         return lambda: photo(name, data)
 
-    async def _file(self, request: Request, form: _Form) -> tuple[str, bytes]:
+    async def _file(self, request: Request, form: Form) -> tuple[str, bytes]:
         """The image's name and bytes, by whichever of the three ways it came."""
         if "url" in request.query_params:
             url = request.query_params["url"]
@@ -87,7 +65,7 @@ class Door:
 
 def photo(name: str, data: bytes) -> Photo:
     """The decoded, upright image. Raises `ImageError`."""
-    return Photo(data=data, pixels=np.asarray(_FILES.decode(name, data)))
+    return Photo(data=data, pixels=_FILES.pixels(name, data))
 
 
 def from_url(url: str) -> bytes:
@@ -111,54 +89,7 @@ def from_path(text: str, root: Path | None) -> bytes:
     return read_file(path, MOST_BYTES)
 
 
-async def discarded(request: Request) -> None:
-    """Reads a body that nobody wants, so that its sender comes to read the answer."""
-    try:
-        async with asyncio.timeout(_UPLOADING):
-            async for _ in Request(request.scope, _bounded(request.receive, MOST_BYTES + _OVERHEAD)).stream():
-                pass
-    except (TimeoutError, ClientDisconnect, ImageTooLargeError):
-        return  # it has had its chance
-
-
-async def _form(request: Request) -> _Form:
-    bounded = Request(request.scope, _bounded(request.receive, MOST_BYTES + _OVERHEAD))
-    kind = request.headers.get("content-type", "").lower()
-    if kind.startswith(("multipart/form-data", "application/x-www-form-urlencoded")):
-        return await _fields(bounded)
-    body = await bounded.body() if kind.startswith("application/json") else await _nothing(bounded)
-    return _Form(texts=_json_texts(body))
-
-
-async def _fields(request: Request) -> _Form:
-    async with request.form(max_files=1) as form:
-        file = form.get("file")
-        texts = {name: value for name, value in form.items() if isinstance(value, str)}
-        if file is None or isinstance(file, str):
-            return _Form(texts=texts)
-        return _Form((file.filename or "upload", await file.read()), texts)
-
-
-async def _nothing(request: Request) -> bytes:
-    """A body in no form that has fields; too large is said first."""
-    async for _ in request.stream():
-        pass
-    return b""
-
-
-def _json_texts(body: bytes) -> dict[str, str]:
-    if not body:
-        return {}
-    try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError) as exc:
-        raise RequestError(f"the body is not JSON: {type(exc).__name__}") from exc
-    if not isinstance(fields, dict):
-        raise RequestError("the body is JSON, but no object with fields")
-    return {name: value for name, value in fields.items() if isinstance(value, str)}
-
-
-def _text(request: Request, form: _Form, name: str) -> str:
+def _text(request: Request, form: Form, name: str) -> str:
     """A text field, from the body or the address. Raises `RequestError`."""
     text = form.texts.get(name, request.query_params.get(name, "")).strip()
     if not text:
@@ -168,18 +99,3 @@ def _text(request: Request, form: _Form, name: str) -> str:
     if len(text) > _MOST_TEXT:
         raise RequestError(f"{name}: {len(text)} characters, more than {_MOST_TEXT}")
     return text
-
-
-def _bounded(receive: Receive, most: int) -> Receive:
-    """`receive` until the body has more than `most` bytes, whatever its Content-Length says or leaves out."""
-    seen = 0
-
-    async def bounded() -> Message:
-        nonlocal seen
-        message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > most:
-            raise ImageTooLargeError(f"the upload is larger than {MOST_BYTES / 1e6:g} MB")
-        return message
-
-    return bounded

@@ -36,7 +36,8 @@ class Batch:
 
 
 class Engine:
-    """Inputs wait in turn for the thread; those of one task are put together up to its `batch`.
+    """Inputs wait in turn for the thread; those of one task are put together up to its `batch`, or up to
+    `batch` where that is more and the task gains by it.
 
     `coming` tells how many inputs are being made just now. While there are some, a batch that is not full
     waits a few milliseconds for them; alone, an input never waits. `idle` seconds without work, and
@@ -49,10 +50,11 @@ class Engine:
         *,
         coming: Callable[[], int],
         done: Callable[[Batch], None],
+        batch: int = 1,
         idle: float | None = None,
         on_idle: Callable[[], None] = lambda: None,
     ) -> None:
-        self._coming, self._done = coming, done
+        self._coming, self._done, self._batch = coming, done, batch
         self._idle, self._on_idle = idle, on_idle
         self._waiting: deque[_Waiting] = deque()
         self._changed = threading.Condition()
@@ -85,14 +87,18 @@ class Engine:
         with self._changed:
             first = self._waiting[0]
             self._changed.wait_for(lambda: not self._lonely(first.task), _COMPANY)
-            batch = [one for one in self._waiting if one.task is first.task][: first.task.batch]
+            batch = [one for one in self._waiting if one.task is first.task][: self._most(first.task)]
             for one in batch:
                 self._waiting.remove(one)
             return [one for one in batch if one.output.set_running_or_notify_cancel()]
 
     def _lonely(self, task: AnyTask) -> bool:
         """True while a batch has room for inputs that are on their way."""
-        return sum(one.task is task for one in self._waiting) < task.batch and self._coming() > 0
+        return sum(one.task is task for one in self._waiting) < self._most(task) and self._coming() > 0
+
+    def _most(self, task: AnyTask) -> int:
+        gains = task.batch > 1 and not task.limited
+        return max(task.batch, self._batch) if gains else task.batch
 
     def _predict(self, batch: Sequence[_Waiting]) -> None:
         if not batch:

@@ -20,10 +20,10 @@ from windmill.services.base import (
     EMBED_IMAGE,
     Info,
     Model,
+    NothingToEmbed,
     Photo,
     Prediction,
     Reply,
-    RequestError,
     Task,
 )
 from windmill.services.face import Reduced, YuNet, prediction
@@ -109,9 +109,9 @@ class LargestFace(Task[Photo, Reduced, Embedded | None]):
         return [self._largest(photo, faces) for photo, faces in zip(inputs, found, strict=True)]
 
     def postprocess(self, given: Reduced, output: Embedded | None) -> Reply:  # noqa: ARG002 -- of a task
-        """Raises `RequestError` where no face was found."""
+        """Raises `NothingToEmbed` where no face was found."""
         if output is None:
-            raise RequestError("no face is in this photo")
+            raise NothingToEmbed("no face is in this photo")
         return {"embedding": _rounded(output.embedding), "dimension": len(output.embedding)}
 
     def _largest(self, photo: Reduced, faces: Floats) -> Embedded | None:

@@ -72,9 +72,11 @@ class _Load(Task[None, None, Model]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """`waiting`: requests in hand at once. `idle`: seconds without a request until a model leaves memory."""
+    """`waiting`: requests in hand at once. `batch`: inputs that a model looks at together, where that is more
+    than it does by itself. `idle`: seconds without a request until a model leaves memory."""
 
     waiting: int = 64
+    batch: int = 1
     idle: float | None = None
 
 
@@ -98,6 +100,7 @@ class Host:
             name,
             coming=lambda: self._coming,
             done=self._done,
+            batch=limits.batch,
             idle=limits.idle,
             on_idle=self._forget,
         )

@@ -35,13 +35,15 @@ BROKEN = (  # what ONNX Runtime raises
 class Network(Protocol):
     """Called with up to `batch` pictures of its size, it gives its outputs, the n-th picture's at n of each.
 
-    `names` are its classes as its file names them, by number; none where it does not.
+    `limited`: its file fixes `batch`. `names` are its classes as its file names them, by number; none where
+    it does not.
     """
 
     framework: str
     width: int
     height: int
     batch: int
+    limited: bool
     names: tuple[str, ...]
 
     def __call__(self, pictures: Pictures) -> Sequence[Floats]: ...
@@ -101,7 +103,7 @@ class OnnxNetwork:
         batch, _, height, width = given[0].shape
         high, wide = _size(path, notes)
         self._fixed = batch if isinstance(batch, int) else None
-        self.batch = self._fixed or BATCH
+        self.batch, self.limited = self._fixed or BATCH, self._fixed is not None
         self.height = height if isinstance(height, int) else high
         self.width = width if isinstance(width, int) else wide
         self.names = _names(path, notes)

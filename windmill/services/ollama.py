@@ -50,6 +50,7 @@ class Describe(Task[Photo, str, str | WindmillError]):
     would ask about the other ones again."""
 
     batch = 2
+    limited = True
 
     def __init__(self, chat: Chat, model: str, prompt: str) -> None:
         self._chat, self._name, self._prompt = chat, model, prompt

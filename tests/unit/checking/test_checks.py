@@ -219,6 +219,13 @@ def test_only_clip_has_to_embed_texts(name, outcome, photo):
     assert table.made(CHECKS["embeddings"], target(service, photo)).outcome == outcome
 
 
+def test_a_photo_without_what_is_embedded_is_no_broken_promise(photo):
+    service = Service("face_embedding")
+    answering(at("/embed/image"), (200, {"status": "success", "embedding": None}))(service)
+    result = table.made(CHECKS["embeddings"], target(service, photo))
+    assert (result.outcome, result.said.endswith("--photo names another")) == (table.SKIPPED, True)
+
+
 def test_an_error_needs_the_contracts_shape_not_only_its_status(photo):
     service = Service()
     answering(with_what("nothing"), (400, {"detail": "There was an error parsing the body"}))(service)

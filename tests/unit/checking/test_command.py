@@ -26,6 +26,10 @@ def check(*words, capsys):
         (["localhost:1"], "which service? URL --as NAME"),
         (["localhost:1", "--as", "birds"], "--as birds: neither in service_config.json nor one of blip, "),
         (["localhost:1", "--as", "consensus"], "--as consensus: neither"),
+        (
+            ["localhost:1", "--as", "index_clip"],
+            "--as index_clip: that is a worker; the service that it calls is clip",
+        ),
         (["https://localhost:1", "--as", "yolov8"], "workers call services by http"),
         (["http://localhost:port", "--as", "yolov8"], "http://localhost:port: "),
         (

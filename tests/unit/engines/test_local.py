@@ -1,70 +1,20 @@
 """The engine `local`: what is embedded, what is known already, what is bad, and what a failure leaves."""
 
-import hashlib
 import os
+import sqlite3
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.unit.engines.made import EMBEDDER, Meter, Model, number, replace, vector
+from windmill.engines import notes
 from windmill.engines.building import Plan
 from windmill.engines.local import Local
-from windmill.errors import ImageError, ServiceRejected, StoreError
+from windmill.errors import StoreError, StoreUnavailable
 from windmill.files import read_file
 from windmill.index.memory import MemoryStore
-from windmill.index.vectors import Embedder
-from windmill.model import content_number
-from windmill.services.base import RequestError
-
-EMBEDDER = Embedder(service="made", name="of hashes", version="1", dimension=4)
-
-
-class Model:
-    """Vectors out of contents; remembers what it was shown, as batches."""
-
-    def __init__(self):
-        self.batches = []
-
-    def prepared(self, name, data):
-        if data.startswith(b"bad"):
-            raise ImageError(f"{name}: not an image")
-        if data.startswith(b"tiny"):
-            raise RequestError("too small for this model")
-        return data
-
-    def each(self, inputs):
-        self.batches.append(list(inputs))
-        return [self._outcome(data) for data in inputs]
-
-    def _outcome(self, data):
-        if data.startswith(b"nobody"):
-            return RequestError("no face is in this photo")
-        if data.startswith(b"poison"):
-            return ServiceRejected("made broke on it", service="made")
-        return vector(data)
-
-    @property
-    def seen(self):
-        return sorted(data for batch in self.batches for data in batch)
-
-
-def vector(data):
-    numbers = np.frombuffer(hashlib.sha256(data).digest()[:4], np.uint8).astype(np.float32) + 1
-    return numbers / np.linalg.norm(numbers)
-
-
-def number(data):
-    return content_number(hashlib.sha256(data).digest())
-
-
-class Meter:
-    def __init__(self):
-        self.done = 0
-
-    def update(self, done, total=None):
-        assert done >= self.done
-        self.done = done
 
 
 class Box:
@@ -190,13 +140,6 @@ def test_a_copy_of_what_the_model_cannot_embed_is_no_image_of_the_index(box):
     assert (built.added, built.known, built.without) == (0, 0, 2)
 
 
-def replace(path, data):
-    """New content under the name, with another time, whatever the file system's clock can tell apart."""
-    path.write_bytes(data)
-    about = path.stat()
-    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns + 10**9))
-
-
 def test_a_replaced_file_takes_the_place_of_what_it_was(box):
     path = box.put("a.jpg", b"before")
     box.build()
@@ -304,8 +247,20 @@ def test_a_full_disk_stops_it_with_what_was_written_and_the_next_run_goes_on(box
 def test_notes_that_cannot_be_kept_are_told_with_the_file_and_the_remedy(box):
     box.notes.parent.mkdir()
     box.notes.write_bytes(b"this is no database, and long enough to be seen as such" * 40)
-    with pytest.raises(StoreError, match=r"files\.sqlite: cannot keep notes.*read once more"):
+    with pytest.raises(StoreError, match=r"files\.sqlite: the notes on files are damaged; delete it"):
         box.build()
+
+
+def test_notes_for_which_the_disk_has_no_room_are_told_as_such(box, monkeypatch):
+    full = sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorcode = sqlite3.SQLITE_FULL
+    for name in ("a.jpg", "b.jpg"):
+        box.put(name, name.encode())
+    monkeypatch.setattr(notes, "_row", lambda note: (_ for _ in ()).throw(full))
+    with pytest.raises(StoreUnavailable, match=r"files\.sqlite: its disk is full"):
+        box.build()
+    monkeypatch.undo()
+    assert (box.build().known, box.model.seen) == (2, [])
 
 
 def test_an_interruption_keeps_what_was_embedded(box):

@@ -23,6 +23,8 @@ FOUND = Findings(
     faces=(Box(x=5, y=6, width=7, height=8),),
     colours=(("#ff0000", "Poppy Red"),),
     text="STOP",
+    group="streets",
+    captions=(("blip", "a car"),),
     errors=("ocr: ServiceBusy: full",),
 )
 HITS = (Hit(image_id=12, path="/a.jpg", score=0.5), Hit(image_id=NUMBER, path="/b.jpg", score=0.25))

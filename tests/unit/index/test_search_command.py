@@ -54,7 +54,7 @@ def index(monkeypatch, tmp_path):
         Pictures.new("RGB", (size, size)).save(tmp_path / name)
     store = made_index.store((tmp_path / "cat.jpg", tmp_path / "dog.jpg", tmp_path / "gone.jpg"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(searchers, "store", lambda address: store)
+    monkeypatch.setattr(searchers, "store", lambda address, settings: store)
     monkeypatch.setattr(searchers, "model", lambda embedder, settings: made_index.Model())
     monkeypatch.setattr(searchers, "PostgresFacts", lambda settings, name: Facts())
     monkeypatch.setitem(RULES, ("made", 4), {Kind.WORDS: Rule(0.5)})
@@ -144,7 +144,7 @@ def test_without_a_database_hits_are_shown_and_conditions_are_told(index, capsys
 
 
 def test_an_index_with_nothing_in_it_says_so(index, capsys, monkeypatch):
-    monkeypatch.setattr(searchers, "store", lambda address: made_index.store(()))
+    monkeypatch.setattr(searchers, "store", lambda address, settings: made_index.store(()))
     assert search("cat") == 1
     assert capsys.readouterr().out == "nothing fits: the index is empty\n"
 
@@ -152,7 +152,7 @@ def test_an_index_with_nothing_in_it_says_so(index, capsys, monkeypatch):
 def test_a_model_that_is_nowhere_says_both_remedies(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     embedder = replace(made_index.EMBEDDER, service="clip")
-    monkeypatch.setattr(searchers, "store", lambda address: made_index.store(embedder=embedder))
+    monkeypatch.setattr(searchers, "store", lambda address, settings: made_index.store(embedder=embedder))
     monkeypatch.setitem(sys.modules, "windmill.engines.in_process", None)  # as without the extra
     assert search("cat") == 2
     said = capsys.readouterr().err

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from windmill.errors import ConfigError
-from windmill.services import command, registry, server
+from windmill.services import command, listening, registry, server
 from windmill.services.host import Limits
 from windmill.services.server import Serving
 from windmill.services.weights import store
@@ -91,7 +91,7 @@ def port():
 
 
 def test_a_port_that_another_took_while_we_loaded_is_named(monkeypatch, port):
-    with server._bound("127.0.0.1", port) as rival:
+    with listening.bound("other", "127.0.0.1", port) as rival:
         monkeypatch.setattr(server, "_app", lambda *_: rival.listen() or object())
         with pytest.raises(ConfigError, match=rf"colors: cannot listen on 127\.0\.0\.1:{port}"):
             server.serve(Serving(ports={"colors": port}, host="127.0.0.1", limits=Limits()))
@@ -118,7 +118,7 @@ def test_a_reply_does_not_wait_for_its_packets():
             off.set_result(there.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
             writer.close()
 
-        bound = server._bound("127.0.0.1", 0)
+        bound = listening.bound("colors", "127.0.0.1", 0)
         async with await asyncio.start_server(look, sock=bound):
             with contextlib.closing(socket.create_connection(bound.getsockname())):
                 return await asyncio.wait_for(off, 20)

@@ -74,6 +74,17 @@ def test_what_waits_is_looked_at_in_batches_and_everyone_gets_their_own(engine, 
     assert [batch.size for batch in done] == [1, 4, 1]
 
 
+@pytest.mark.parametrize(
+    ("limited", "batches"), [(False, [[0], [1, 2, 3, 4, 5]]), (True, [[0], [1, 2, 3, 4], [5]])]
+)
+def test_a_box_with_more_memory_has_bigger_batches_where_the_model_takes_them(task, done, limited, batches):
+    task.limited = limited
+    engine = Engine("doubling", coming=lambda: 0, done=done.append, batch=16)
+    for future in submit_behind(engine, task, [1, 2, 3, 4, 5]):
+        future.result(PATIENCE)
+    assert task.batches == batches
+
+
 def test_an_input_that_fails_takes_no_other_with_it(engine, task):
     good, bad, other = submit_behind(engine, task, [1, 13, 2])
     assert (good.result(PATIENCE), other.result(PATIENCE)) == (2, 4)

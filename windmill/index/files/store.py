@@ -10,29 +10,27 @@ from pathlib import Path
 
 import numpy as np
 
-from windmill.errors import ConfigError, IndexDamaged, OtherEmbedder, StoreUnavailable
+from windmill.errors import IndexDamaged, OtherEmbedder, StoreUnavailable
 from windmill.index.files import merging, meta, rows, segments
 from windmill.index.files.layout import Layout
 from windmill.index.files.meta import Meta
 from windmill.index.files.view import Base, Fresh, View
-from windmill.index.vectors import Embedder, Floats, Hit, Ids, Vectors, checked
+from windmill.index.vectors import Embedder, Floats, Hit, Ids, Vectors, accepted, checked
 from windmill.model import Numbering
 
 _FRESH = 1.0  # seconds; a kernel's clock for files ticks every 4 ms
 _LOOKS = 20  # at an index that is replaced while it is looked at
 _SEGMENT = 10_000  # images in one segment at most
-_MANY, _SHARE = 64, 0.5  # a merge is due with so many segments that hold such a share of all images
+_MANY, _SHARE = 64, 0.5  # a merge is due with so many segments that are such a share of the whole
 
 
 def create(prefix: Path, embedder: Embedder, numbering: Numbering) -> FaissFiles:
     """The index at `prefix`, begun if there is none. Raises `OtherEmbedder` where it is another model's."""
     layout = Layout(prefix.absolute())
     with layout.lock():
-        try:
-            found = meta.read(layout)
-        except ConfigError:
-            found = Meta(embedder=embedder, numbering=numbering)
-            meta.write(layout, found)
+        if not layout.meta.exists() or _never_used(layout):
+            meta.write(layout, Meta(embedder=embedder, numbering=numbering))
+        found = meta.read(layout)
     if found.embedder != embedder:
         raise OtherEmbedder(
             f"{prefix}: an index of {found.embedder}; {embedder} has nothing in common with it: name another"
@@ -44,6 +42,11 @@ def create(prefix: Path, embedder: Embedder, numbering: Numbering) -> FaissFiles
             " name another prefix"
         )
     return FaissFiles(layout)
+
+
+def _never_used(layout: Layout) -> bool:
+    """Whether somebody began an index and put nothing in."""
+    return meta.read(layout).generation == 0 and not layout.numbers()
 
 
 _NUMBERED = {
@@ -70,7 +73,7 @@ class FaissFiles:
 
     def upsert(self, vectors: Vectors) -> None:
         """See `store.VectorStore`; a segment is written for each 10,000 images."""
-        checked(vectors.embeddings, self.embedder)
+        accepted(vectors, self.embedder)
         for start in range(0, len(vectors), _SEGMENT):
             part = slice(start, start + _SEGMENT)
             some = Vectors(
@@ -108,15 +111,25 @@ class FaissFiles:
         except FileNotFoundError as exc:
             raise StoreUnavailable(f"{layout.prefix}: it was merged meanwhile: begin again") from exc
 
+    def settle(self) -> None:
+        """See `store.VectorStore`: a merge, which goes on beside searches, is what makes them fast."""
+
     def close(self) -> None:
         """Lets go of the files."""
         self._view = None
 
     def due(self) -> bool:
-        """Whether so much has come since the last merge that searching becomes slow."""
-        view = self.view()
-        fresh = sum(len(one.ids) for one in view.fresh)
-        return len(view.fresh) >= _MANY and fresh >= _SHARE * (fresh + view.meta.count)
+        """Whether so much has come since the last merge that searching becomes slow; by the files' sizes."""
+        layout, at = self._layout, meta.read(self._layout)
+        numbers = merging.fresh(layout, at)
+        if len(numbers) < _MANY:
+            return False
+        try:
+            fresh = sum(layout.segment(number).stat().st_size for number in numbers)
+        except FileNotFoundError:  # somebody has merged them by now
+            return False
+        merged, _ = at.files.get("parquet", (0, ""))
+        return fresh >= _SHARE * (fresh + merged)
 
     def view(self) -> View:
         """What there is now. Raises `IndexDamaged`, `OtherEmbedder`, `StoreUnavailable`."""

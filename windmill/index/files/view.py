@@ -17,7 +17,7 @@ from windmill.index.files.ann import Ann
 from windmill.index.files.layout import Layout
 from windmill.index.files.meta import Meta
 from windmill.index.files.rows import GROUP
-from windmill.index.vectors import Embedder, Floats, Hit, Ids, Vectors
+from windmill.index.vectors import Embedder, Floats, Hit, Ids, Vectors, best, ranked
 
 _NOBODY = np.empty(0, np.int64)
 
@@ -108,7 +108,8 @@ class View:
     def search(self, query: Floats, most: int, among: Ids | None) -> list[Hit]:
         """See `store.VectorStore`."""
         hits = [*self._merged_hits(query, most, among), *self._fresh_hits(query, most, among)]
-        return sorted(hits, key=lambda hit: (-hit.score, hit.image_id))[:most]
+        ids = np.array([hit.image_id for hit in hits], np.int64)
+        return best(ids, [hit.path for hit in hits], np.array([hit.score for hit in hits], np.float32), most)
 
     def fetch(self, ids: Ids) -> Vectors:
         """See `store.VectorStore`."""
@@ -137,11 +138,9 @@ class View:
         for one in self.fresh:
             chosen = one.live if among is None else one.live & np.isin(one.ids, among)
             scores = np.where(chosen, one.embeddings @ query, -np.inf)
-            few = np.argpartition(-scores, most)[:most] if most < len(scores) else np.arange(len(scores))
-            best = few[np.lexsort((one.ids[few], -scores[few]))]
             hits += [
                 Hit(image_id=int(one.ids[n]), path=one.paths[n].as_py(), score=float(scores[n]))
-                for n in best.tolist()
+                for n in ranked(one.ids, scores, most).tolist()
                 if chosen[n]
             ]
         return hits
