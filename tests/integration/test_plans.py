@@ -17,6 +17,7 @@ from windmill.postgres.queries import named, queries
 from windmill.settings import Settings
 
 FACTS = Path(__file__).parents[2] / "windmill" / "postgres" / "facts.sql"
+VECTORS = Path(__file__).parents[2] / "windmill" / "postgres" / "vectors.sql"
 IMAGES = 1500  # enough that no plan is better for a table's smallness
 
 MUCH_DIED = """
@@ -39,6 +40,7 @@ OTHERS = {
     "setting up": {"database_exists", "create_database"},
     "no plan": {"listen", "as_of_one_moment", "do_not_wait_for_disk", "never_wait_for_disk"},
     "parts of statements": {"about_a_box", "about_an_image", "dead_matching", "of_group", "of_images"},
+    "an index of embeddings, whose plans pgvector chooses": named(VECTORS.read_text("utf-8")).keys(),
     "parts of `matching`": named(FACTS.read_text("utf-8")).keys() - {"image", "numbered_by_content"},
 }  # fmt: skip
 OF_FEW = {"jobs_held"}  # it has what workers have in hand, and no more
