@@ -21,7 +21,7 @@ from bench.indexes import NEAREST, told, truth
 from bench.made_vectors import PART, Made, path
 from bench.rounds import Figures
 from windmill.index.files import FaissFiles
-from windmill.index.files.ann import _hushed
+from windmill.index.files.ann import hushed
 from windmill.index.vectors import Floats, Ids
 
 PEER = Path(__file__).parent / "peers" / "clip_retrieval_queries.py"
@@ -88,7 +88,7 @@ class Bare:
     def of(cls, prefix: Path) -> Bare:
         kind, effort = told(prefix)
         flags = faiss.IO_FLAG_READ_ONLY | faiss.IO_FLAG_ONDISK_SAME_DIR
-        with _hushed():  # as --json has standard output for itself
+        with hushed():  # as --json has standard output for itself
             return cls(kind, effort, faiss.read_index(str(prefix.with_name(f"{prefix.name}.faiss")), flags))
 
     def asks(self, among: Ids | None) -> Ask:

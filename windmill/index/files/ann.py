@@ -20,6 +20,7 @@ from pathlib import Path
 
 import faiss
 import numpy as np
+import numpy.typing as npt
 from faiss.contrib.ondisk import merge_ondisk
 
 from windmill.errors import IndexDamaged
@@ -36,6 +37,7 @@ _ROUNDS = 8  # of k-means
 _ASKED, _NEAREST, _RECALL = 200, 11, 0.97  # how the effort is chosen; the first found is the one that asks
 _EFFORTS = {HNSW: (64, 128, 256, 512, 1024), IVF: (4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512)}
 _LITTLE = 1 << 20  # bytes of a disk that is full for all that FAISS writes
+_DENSE = 1 << 28  # ids below it are selected by a bit each: 32 MB
 _WIDE = 0.2  # share of images among which a graph is searched; among fewer, one by one
 
 _talking = threading.Lock()
@@ -104,13 +106,13 @@ class Ann:
         `among` these ids (ascending), or all `but` these. `effort`: other than the tuning says."""
         effort = effort or self.tuning.effort
         if among is None:
-            left_out = None if but is None or not len(but) else faiss.IDSelectorBatch(but)
+            left_out = None if but is None or not len(but) else _these(but)
             chosen = faiss.IDSelectorNot(left_out) if left_out else None
             return self._asked(queries, most, effort, chosen)
         share = max(1, len(among)) / max(1, len(self))
         if self.tuning.kind == FLAT or (self.tuning.kind == HNSW and share < _WIDE):
             return self._compared(queries, most, among)
-        return self._asked(queries, most, math.ceil(effort / share), faiss.IDSelectorBatch(among))
+        return self._asked(queries, most, math.ceil(effort / share), _these(among))
 
     def vectors(self, ids: Ids) -> Floats:
         """The vectors of these ids (n × dimension). Raises `KeyError` for one that is not there."""
@@ -135,16 +137,31 @@ class Ann:
 
     def _compared(self, queries: Floats, most: int, among: Ids) -> tuple[Floats, Ids]:
         """Exactly these, one by one: a graph leads astray where most of its vertices do not count."""
-        packed = np.packbits(np.isin(self._ids, among), bitorder="little")
-        chosen = faiss.IDSelectorBitmap(len(self._ids), faiss.swig_ptr(packed))
+        chosen = _marked(np.packbits(np.isin(self._ids, among), bitorder="little"))
         flat = self._inner if self.tuning.kind == FLAT else faiss.downcast_index(self._inner.storage)
         scores, found = flat.search(queries, most, params=faiss.SearchParameters(sel=chosen))
         return scores, np.where(found < 0, -1, self._ids[found])
 
 
+def _these(ids: Ids) -> faiss.IDSelector:
+    """Selects ids (ascending, at least one): small ones by a bit each, forty times as fast as a set."""
+    if ids[0] < 0 or ids[-1] >= _DENSE:
+        return faiss.IDSelectorBatch(ids)
+    bits = np.zeros(int(ids[-1]) // 8 + 1, np.uint8)
+    np.bitwise_or.at(bits, ids >> 3, (1 << (ids & 7)).astype(np.uint8))
+    return _marked(bits)
+
+
+def _marked(bits: npt.NDArray[np.uint8]) -> faiss.IDSelector:
+    """Selects the numbers whose bit is set."""
+    chosen = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
+    chosen.bits = bits  # or they are gone while FAISS still points to them
+    return chosen
+
+
 def _read(path: Path, flags: int) -> faiss.Index:
     try:
-        with _hushed():
+        with hushed():
             return faiss.read_index(str(path), flags)
     except RuntimeError as exc:
         raise IndexDamaged(f"{path}: FAISS cannot read it: missing, cut short, or another file") from exc
@@ -156,7 +173,7 @@ def _write(index: faiss.Index, path: Path) -> None:
 
 
 @contextmanager
-def _hushed() -> Iterator[None]:
+def hushed() -> Iterator[None]:
     """Lists on a disk are talked about on standard output, which belongs to results."""
     with _talking, open(os.devnull, "wb") as nowhere:  # noqa: PTH123 -- no file
         sys.stdout.flush()
@@ -218,7 +235,7 @@ def _build_lists(
     ):  # its memory doubles as it grows
         shards.append(path.with_name(f"shard{number}"))
         _write(shard, shards[-1])
-    with _writing(path), _hushed():
+    with _writing(path), hushed():
         merge_ondisk(empty, [str(shard) for shard in shards], str(path.with_suffix(".ivfdata")))
     _write(empty, path)
     for scrap in (trained, *shards):

@@ -128,7 +128,9 @@ class View:
         if self.base is None or not len(self.base.ids):
             return []
         if among is not None:
-            among = np.setdiff1d(among, self.replaced, assume_unique=True)
+            among = np.setdiff1d(among, self.replaced)
+            if not len(among):
+                return []
         scores, ids = self.base.ann.search(query[None], most, among=among, but=self.replaced)
         both = zip(ids[0].tolist(), scores[0].tolist(), strict=True)
         return [Hit(image_id=n, path=self.base.path(n), score=score) for n, score in both if n >= 0]
