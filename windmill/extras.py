@@ -16,4 +16,4 @@ def needs(extra: str) -> Iterator[None]:
     except ModuleNotFoundError as exc:
         if (exc.name or "").partition(".")[0] == "windmill":
             raise
-        raise ConfigError(f"{exc.name} is not installed: pip install 'windmill-images[{extra}]'") from exc
+        raise ConfigError(f"{exc.name} is missing: pip install 'windmill-images[{extra}]'") from exc

@@ -263,5 +263,5 @@ def test_a_box_without_the_extra_is_told_what_to_install(box):
         cwd=ROOT, env=box.environment, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "faiss is not installed: pip install 'windmill-images[index]'" in done.stderr
+    assert "faiss is missing: pip install 'windmill-images[index]'" in done.stderr
     assert "Traceback" not in done.stderr

@@ -8,14 +8,13 @@ from functools import partial
 
 from windmill.commands.services import located
 from windmill.errors import ConfigError
+from windmill.extras import needs
 from windmill.settings import Settings
 
-try:
+with needs("services,eval"):
     from windmill.evaluating.asking import Local, Remote
     from windmill.evaluating.table import Candidate
     from windmill.services import registry
-except ModuleNotFoundError as exc:
-    raise ConfigError(f"{exc.name} is missing: pip install 'windmill-images[services,eval]'") from exc
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

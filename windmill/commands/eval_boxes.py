@@ -12,18 +12,17 @@ from pathlib import Path
 
 from windmill.commands.produce import count_of
 from windmill.errors import ConfigError
+from windmill.extras import needs
 from windmill.progress import meter
 from windmill.settings import Settings
 
-try:
+with needs("services,eval"):
     from windmill.commands import sheets
     from windmill.evaluating import document
     from windmill.evaluating.boxes import report, rivals, rule, tables
     from windmill.evaluating.boxes.crew import crew
     from windmill.evaluating.boxes.folder import Folder, Source
     from windmill.evaluating.boxes.report import Plan, Report, Sets
-except ModuleNotFoundError as exc:
-    raise ConfigError(f"{exc.name} is missing: pip install 'windmill-images[services,eval]'") from exc
 
 HELP = """\
 Compares Windmill's merged boxes with each detector alone and with the well-known ways of merging, on images

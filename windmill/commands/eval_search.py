@@ -13,18 +13,17 @@ from pathlib import Path
 
 from windmill.commands import sheets
 from windmill.commands.produce import count_of
-from windmill.errors import ConfigError, WindmillError
+from windmill.errors import WindmillError
 from windmill.evaluating import document, truth
 from windmill.evaluating.document import Sheet
+from windmill.extras import needs
 from windmill.plain import line
 from windmill.settings import Settings
 
-try:
+with needs("services"):
     from windmill.engines.in_process import InProcess
     from windmill.evaluating.search import AT, Found, measure
     from windmill.services import registry
-except ModuleNotFoundError as exc:
-    raise ConfigError(f"{exc.name} is missing: pip install 'windmill-images[services]'") from exc
 
 log = logging.getLogger(__name__)
 

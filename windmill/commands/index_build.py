@@ -163,7 +163,7 @@ def _spark(args: argparse.Namespace, settings: Settings, prefix: Path, service: 
 def _installed(library: str, extra: str) -> None:
     """Raises `ConfigError` before an index is begun: libraries that take long are imported late."""
     if importlib.util.find_spec(library) is None:
-        raise ConfigError(f"{library} is not installed: pip install 'windmill-images[{extra}]'")
+        raise ConfigError(f"{library} is missing: pip install 'windmill-images[{extra}]'")
 
 
 def _model(service: str) -> InProcess:

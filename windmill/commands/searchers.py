@@ -14,6 +14,7 @@ import numpy as np
 
 from windmill import catalog
 from windmill.errors import ConfigError, StoreError
+from windmill.extras import needs
 from windmill.findings import Findings
 from windmill.index.answers import Told
 from windmill.index.asking import ServiceEmbedder
@@ -66,10 +67,8 @@ def _service(embedder: Embedder, settings: Settings) -> ServiceEmbedder | None:
 
 
 def _in_process(service: str) -> QueryEmbedder:
-    try:
+    with needs("services"):
         engine = importlib.import_module("windmill.engines.in_process")
-    except ModuleNotFoundError as exc:
-        raise ConfigError(f"{exc.name} is missing: pip install 'windmill-images[services]'") from exc
     made: QueryEmbedder = engine.InProcess(service)
     return made
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from windmill.errors import ConfigError
+from windmill.extras import needs
 from windmill.settings import Settings
 
-try:
+with needs("services"):
     from windmill.services import command
-except ModuleNotFoundError as exc:
-    raise ConfigError(f"{exc.name} is missing: pip install 'windmill-images[services]'") from exc
 
 HELP = command.HELP
 add_arguments = command.add_arguments

@@ -14,6 +14,7 @@ import numpy as np
 
 from windmill.commands import one_image, searchers
 from windmill.errors import ConfigError, StoreError, WindmillError
+from windmill.extras import needs
 from windmill.images import ImageFiles
 from windmill.index.cutoffs import Cutoffs
 from windmill.index.searching import Searcher
@@ -22,15 +23,13 @@ from windmill.model import Numbering
 from windmill.postgres.facts import PostgresFacts
 from windmill.settings import Settings
 
-try:
+with needs("web"):
     from windmill.services import registry
     from windmill.services.base import EMBED_TEXT
     from windmill.web import serving
     from windmill.web.guard import Rules
     from windmill.web.lending import Lent, OneModel
     from windmill.web.library import Known, Library
-except ModuleNotFoundError as exc:
-    raise ConfigError(f"{exc.name} is missing: pip install 'windmill-images[web]'") from exc
 
 log = logging.getLogger(__name__)
 

@@ -16,6 +16,7 @@ from windmill.core import classes
 from windmill.errors import ConfigError
 from windmill.evaluating.exam import Exam, Figure
 from windmill.evaluating.truth import Known
+from windmill.extras import needs
 from windmill.model import Detection
 
 _IOU = 0.5
@@ -104,7 +105,5 @@ def _judged(
 
 
 def _pycocotools() -> tuple[Any, Any]:
-    try:
+    with needs("eval"):
         return importlib.import_module("pycocotools.coco"), importlib.import_module("pycocotools.cocoeval")
-    except ModuleNotFoundError as exc:
-        raise ConfigError(f"{exc.name} is missing: pip install 'windmill-images[eval]'") from exc

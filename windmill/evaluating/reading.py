@@ -10,9 +10,9 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from windmill.errors import ConfigError
 from windmill.evaluating.asking import Answer
 from windmill.evaluating.exam import Exam, Figure
+from windmill.extras import needs
 
 _LINES = (
     "Sphinx of black quartz, judge my vow!",
@@ -114,7 +114,5 @@ def _read(answer: Answer) -> str:
 
 def _distance() -> Any:
     """Levenshtein's."""
-    try:
+    with needs("eval"):
         return importlib.import_module("rapidfuzz.distance.Levenshtein").distance
-    except ModuleNotFoundError as exc:
-        raise ConfigError(f"{exc.name} is missing: pip install 'windmill-images[eval]'") from exc

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from windmill.errors import ConfigError
+from windmill.extras import needs
 
 
 def library(name: str) -> Any:
@@ -13,10 +13,8 @@ def library(name: str) -> Any:
 
     It takes seconds and hundreds of megabytes: only a model that is loaded asks for it.
     """
-    try:
+    with needs("torch"):
         return importlib.import_module(name)
-    except ModuleNotFoundError as exc:
-        raise ConfigError(f"{exc.name} is missing: pip install 'windmill-images[torch]'") from exc
 
 
 def transformers() -> Any:

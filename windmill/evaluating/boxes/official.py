@@ -9,8 +9,8 @@ from typing import Any
 
 from windmill.calibrating.found import Found
 from windmill.calibrating.judge import MOST, Precision
-from windmill.errors import ConfigError
 from windmill.evaluating.boxes.folder import Folder
+from windmill.extras import needs
 
 
 def precision(folder: Folder, found: Found) -> Precision:
@@ -62,7 +62,5 @@ def _results(folder: Folder, found: Found) -> list[dict[str, Any]]:
 
 
 def _pycocotools() -> tuple[Any, Any]:
-    try:
+    with needs("eval"):
         return importlib.import_module("pycocotools.coco"), importlib.import_module("pycocotools.cocoeval")
-    except ModuleNotFoundError as exc:
-        raise ConfigError(f"{exc.name} is missing: pip install 'windmill-images[eval]'") from exc

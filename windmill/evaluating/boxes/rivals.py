@@ -18,6 +18,7 @@ import numpy as np
 from windmill.calibrating.found import Floats, Found, joined
 from windmill.errors import ConfigError
 from windmill.evaluating.boxes.folder import Folder, Source
+from windmill.extras import needs
 
 IOUS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75)  # that make two boxes one
 SKIPS = (0.35,)  # scores below which a box is left out, tried at the best IoU
@@ -95,10 +96,8 @@ def fused(
 
 
 def _method(rival: Rival, thresholds: Thresholds, weights: Sequence[float]) -> _Fuse:
-    try:
+    with needs("eval"):
         module: Any = importlib.import_module("ensemble_boxes")
-    except ModuleNotFoundError as exc:
-        raise ConfigError(f"{exc.name} is missing: pip install 'windmill-images[eval]'") from exc
     options: dict[str, Any] = {"iou_thr": thresholds.iou}
     if rival.weighted:
         options["weights"] = list(weights)
