@@ -2,12 +2,13 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from windmill.errors import ConfigError, IndexDamaged, OtherEmbedder, StoreUnavailable
+from windmill.errors import ConfigError, IndexDamaged, OtherEmbedder, StoreError, StoreUnavailable
 from windmill.index.files import ann, create, merge, open_index, repair, verify
 from windmill.index.files.compaction import Compaction
 from windmill.index.files.layout import Layout
@@ -251,7 +252,9 @@ def test_verify_sees_other_vectors_under_the_same_ids(prefix, store):
     store.upsert(vectors([1, 2]))
     ann.write_flat(np.array([1, 2]), unit(2, seed=8), prefix / "segments" / "1.faiss")
     (drift,) = verify(prefix, Silent())
-    assert "other vectors" in drift.what
+    assert (drift.path.name, "not the vectors" in drift.what) == ("1.faiss", True)
+    assert repair(prefix, Silent()) == []
+    assert store.count() == 2
 
 
 def test_verify_sees_a_merged_file_that_was_changed(prefix, store):
@@ -301,3 +304,71 @@ def test_a_damaged_meta_is_not_taken_for_no_index(prefix, store):
     Layout(prefix).meta.write_text("{")
     with pytest.raises(IndexDamaged, match=r"photos\.meta\.json"):
         create(prefix, EMBEDDER, Numbering.CONTENT)
+
+
+def test_what_is_deleted_stays_deleted_when_only_its_faiss_file_is_damaged(prefix, store):
+    store.upsert(vectors([1, 2]))
+    store.delete(np.array([2], np.int64))
+    cut(prefix / "segments" / "2.faiss")
+    assert repair(prefix, Silent()) == []
+    assert open_index(prefix).count() == 1
+
+
+def test_a_segment_that_was_set_aside_leaves_its_number(prefix, store):
+    store.upsert(vectors([1]))
+    cut(prefix / "segments" / "1.parquet")
+    repair(prefix, Silent())
+    store.upsert(vectors([2]))
+    assert [path.name for path in (prefix / "segments").glob("*.parquet")] == ["2.parquet"]
+
+
+def test_much_that_was_deleted_near_the_query_does_not_empty_a_search(prefix, store, kind):
+    given = vectors(range(1200))
+    store.upsert(given)
+    merge(prefix, Silent())
+    nearest = [hit.image_id for hit in store.search(given.embeddings[0], 150)]
+    store.delete(np.array(nearest, np.int64))
+    hits = store.search(given.embeddings[0], 10)
+    assert len(hits) == 10
+    assert not {hit.image_id for hit in hits} & set(nearest)
+    store.delete(np.arange(1190, dtype=np.int64))
+    left = {hit.image_id for hit in store.search(given.embeddings[0], 20)}
+    assert left == set(range(1190, 1200)) - set(nearest)
+
+
+def test_many_threads_may_read_one_index(prefix, store):
+    given = vectors(range(5000))
+    store.upsert(given)
+    merge(prefix, Silent())
+    store.view()
+
+    def read(seed):
+        ids = np.sort(np.random.default_rng(seed).choice(5000, 40, replace=False))
+        return np.array_equal(store.fetch(ids).embeddings, given.embeddings[ids])
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(read, range(80)))
+
+
+def test_a_reader_sees_an_index_that_was_built_anew(prefix, store):
+    store.upsert(vectors([1]))
+    merge(prefix, Silent())
+    assert store.count() == 1
+    for path in prefix.parent.glob("photos.*"):
+        path.unlink()
+    shutil.rmtree(prefix)
+    with pytest.raises(StoreError, match="photos"):
+        store.count()
+    again = create(prefix, EMBEDDER, Numbering.CONTENT)
+    again.upsert(vectors([5, 6]))
+    merge(prefix, Silent())
+    assert [int(n) for n in store.fetch(np.array([1, 5, 6], np.int64)).ids] == [5, 6]
+
+
+def test_who_writes_first_decides_whose_index_it_is(prefix, store):
+    other = Embedder(service="clip", name="ViT-L-14", version="1", dimension=32)
+    later = create(prefix, other, Numbering.CONTENT)
+    with pytest.raises(OtherEmbedder, match="ViT-L-14"):
+        store.upsert(vectors([1]))
+    later.upsert(vectors([1]))
+    assert open_index(prefix).embedder == other

@@ -100,19 +100,30 @@ class Ann:
         return int(self._index.d)
 
     def search(
-        self, queries: Floats, most: int, *, among: Ids | None = None, but: Ids | None = None, effort: int = 0
+        self,
+        queries: Floats,
+        most: int,
+        *,
+        among: Ids | None = None,
+        but: Ids = _NO_IDS,
+        effort: int = 0,
+        exact: bool = False,
     ) -> tuple[Floats, Ids]:
         """Scores and ids (queries × most, best first; id −1 where there are no more) of the nearest vectors:
-        `among` these ids (ascending), or all `but` these. `effort`: other than the tuning says."""
+        `among` these ids (ascending, at least one), or all `but` these.
+
+        `effort`: other than the tuning says. `exact`: all of `among` are looked at.
+        """
         effort = effort or self.tuning.effort
         if among is None:
-            left_out = None if but is None or not len(but) else _these(but)
-            chosen = faiss.IDSelectorNot(left_out) if left_out else None
-            return self._asked(queries, most, effort, chosen)
-        share = max(1, len(among)) / max(1, len(self))
-        if self.tuning.kind == FLAT or (self.tuning.kind == HNSW and share < _WIDE):
+            left = max(1, len(self) - len(but)) / max(1, len(self))
+            chosen = faiss.IDSelectorNot(_these(but)) if len(but) else None
+            return self._asked(queries, most, math.ceil(effort / left), chosen)
+        share = len(among) / max(1, len(self))
+        if self.tuning.kind == FLAT or (self.tuning.kind == HNSW and (exact or share < _WIDE)):
             return self._compared(queries, most, among)
-        return self._asked(queries, most, math.ceil(effort / share), _these(among))
+        effort = self._inner.nlist if exact else math.ceil(effort / share)
+        return self._asked(queries, most, effort, _these(among))
 
     def vectors(self, ids: Ids) -> Floats:
         """The vectors of these ids (n × dimension). Raises `KeyError` for one that is not there."""

@@ -31,7 +31,10 @@ class Compaction:
         if isinstance(store, FaissFiles) and store.due():
             log.info("%s: much has come since the last merge: merging in the background", self._prefix)
             command = [sys.executable, "-m", "windmill", "index", "merge", "--gently", str(self._prefix)]
-            self._merging = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 -- ourselves
+            try:
+                self._merging = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 -- ourselves
+            except OSError as exc:  # no memory, no processes: searching is slower until there are
+                log.warning("%s: cannot be merged in the background: %s", self._prefix, exc)
 
     def wait(self) -> None:
         """Until the merge that was started last has ended, if there was one."""

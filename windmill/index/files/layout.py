@@ -72,10 +72,11 @@ class Layout:
 
     def numbers(self, kind: str = "parquet") -> list[int]:
         """The segments there are, oldest first."""
-        with bordered(self.segments):
-            paths = list(self.segments.iterdir()) if self.segments.exists() else []
-        found = (_SEGMENT.fullmatch(path.name) for path in paths)
-        return sorted(int(match[1]) for match in found if match and match[2] == kind)
+        return _numbers(self.segments, kind)
+
+    def set_aside(self) -> list[int]:
+        """The segments that were damaged."""
+        return _numbers(self.damaged, "parquet")
 
     @contextmanager
     def lock(self, *, wait: bool = True) -> Iterator[None]:
@@ -95,6 +96,13 @@ class Layout:
 
     def _beside(self, suffix: str) -> Path:
         return self.prefix.with_name(f"{self.prefix.name}.{suffix}")
+
+
+def _numbers(folder: Path, kind: str) -> list[int]:
+    with bordered(folder):
+        paths = list(folder.iterdir()) if folder.exists() else []
+    found = (_SEGMENT.fullmatch(path.name) for path in paths)
+    return sorted(int(match[1]) for match in found if match and match[2] == kind)
 
 
 @contextmanager

@@ -108,7 +108,7 @@ def _make(layout: Layout, old: Meta, numbers: Sequence[int], meter: Meter) -> Me
     """Everything that the merged index consists of, in `next/`."""
     coming, dimension = layout.coming, old.embedder.dimension
     coming.prefix.parent.mkdir()
-    paths = [*([layout.parquet] if old.generation else []), *map(layout.segment, numbers)]
+    paths = sources(layout, old)
     expected = sum(rows.length(path, dimension) for path in paths)
     runs = _few(paths, dimension, coming.prefix.parent)
     count = 0

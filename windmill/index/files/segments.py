@@ -6,13 +6,16 @@ import os
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from windmill.errors import OtherEmbedder
 from windmill.index.files import ann, meta, rows
 from windmill.index.files.layout import Layout, bordered, flush
+from windmill.index.vectors import Floats, Ids
 
 _DAY = 86_400.0  # seconds
 
@@ -28,7 +31,7 @@ def write(layout: Layout, table: pa.Table) -> int:
         parquet, faiss = (layout.segments / f"{name}.{kind}" for kind in ("parquet", "faiss"))
         try:
             _write_files(table, parquet, faiss)
-            number = _claim(layout)
+            number = _claim(layout, table.column("model")[0].as_py())
             faiss.replace(layout.segment_faiss(number))
             parquet.replace(layout.segment(number))  # from here on it counts
             flush(layout.segments)
@@ -48,18 +51,30 @@ def _write_files(table: pa.Table, parquet: Path, faiss: Path) -> None:
         flush(path)
 
 
-def _claim(layout: Layout) -> int:
-    """A number that no segment has or had: higher than all. Its FAISS file is there, empty, and ours."""
-    while True:
-        taken = layout.numbers("faiss") + layout.numbers()
-        number = max([*taken, meta.read(layout).last], default=0) + 1
-        try:
-            os.close(os.open(layout.segment_faiss(number), os.O_CREAT | os.O_EXCL, 0o644))
-        except FileExistsError:
-            continue  # somebody was faster
-        if meta.read(layout).last < number:
-            return number
-        layout.segment_faiss(number).unlink()  # others with higher numbers were written and merged meanwhile
+def _claim(layout: Layout, model: str) -> int:
+    """A number that no segment has or had: higher than all. Its FAISS file is there, empty, and ours.
+
+    Raises `OtherEmbedder` where the index is another model's: until its first segment it may become that.
+    """
+    first = not meta.read(layout).generation and not layout.numbers()
+    with layout.lock() if first else nullcontext():
+        at = meta.read(layout)
+        if str(at.embedder) != model:
+            raise OtherEmbedder(f"{layout.prefix}: an index of {at.embedder} by now, not of {model}")
+        while True:
+            number = max([*_taken(layout), meta.read(layout).last], default=0) + 1
+            try:
+                os.close(os.open(layout.segment_faiss(number), os.O_CREAT | os.O_EXCL, 0o644))
+            except FileExistsError:
+                continue  # somebody was faster
+            if meta.read(layout).last < number:
+                return number
+            layout.segment_faiss(number).unlink()  # others with higher numbers were merged meanwhile
+
+
+def _taken(layout: Layout) -> list[int]:
+    """Numbers that are in use, or were until somebody set their segments aside."""
+    return [*layout.numbers("faiss"), *layout.numbers(), *layout.set_aside()]
 
 
 def forget(layout: Layout, numbers: Sequence[int]) -> None:
@@ -70,10 +85,28 @@ def forget(layout: Layout, numbers: Sequence[int]) -> None:
             layout.segment_faiss(number).unlink(missing_ok=True)
 
 
+def set_aside(layout: Layout, number: int) -> None:
+    """Takes a segment that cannot be read out of the index; its number is not used again."""
+    layout.damaged.mkdir(exist_ok=True)
+    for path in (layout.segment(number), layout.segment_faiss(number)):
+        if path.exists():
+            path.replace(layout.damaged / path.name)
+
+
+def renew(layout: Layout, number: int, ids: Ids, vectors: Floats) -> None:
+    """Writes the FAISS file of a segment anew."""
+    faiss = layout.segments / f".{uuid.uuid4().hex}.faiss"
+    ann.write_flat(ids, vectors, faiss)
+    flush(faiss)
+    faiss.replace(layout.segment_faiss(number))
+
+
 def sweep(layout: Layout, last: int) -> None:
     """Deletes what writers left who died in the middle: what is a day old and does not count."""
     claims = set(layout.numbers("faiss")) - set(layout.numbers())
     left = [layout.segment_faiss(number) for number in claims if number <= last]
-    for path in [*left, *layout.segments.glob(".*")]:
-        if path.stat().st_mtime < time.time() - _DAY:
-            path.unlink()
+    metas = layout.meta.parent.glob(f".{layout.meta.name}.*")
+    for path in [*left, *layout.segments.glob(".*"), *metas]:
+        with suppress(FileNotFoundError):  # its writer was alive, and is done
+            if path.stat().st_mtime < time.time() - _DAY:
+                path.unlink()

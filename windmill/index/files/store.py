@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from windmill.errors import IndexDamaged, OtherEmbedder, StoreUnavailable
+from windmill.index.about import About
 from windmill.index.files import merging, meta, rows, segments
-from windmill.index.files.layout import Layout
+from windmill.index.files.layout import Layout, bordered
 from windmill.index.files.meta import Meta
 from windmill.index.files.view import Base, Fresh, View
 from windmill.index.vectors import Embedder, Floats, Hit, Ids, Vectors, accepted, checked
@@ -22,6 +23,7 @@ _FRESH = 1.0  # seconds; a kernel's clock for files ticks every 4 ms
 _LOOKS = 20  # at an index that is replaced while it is looked at
 _SEGMENT = 10_000  # images in one segment at most
 _MANY, _SHARE = 64, 0.5  # a merge is due with so many segments that are such a share of the whole
+_MOST = 500  # segments, with which one is due in any case: to open them takes seconds
 
 
 def create(prefix: Path, embedder: Embedder, numbering: Numbering) -> FaissFiles:
@@ -31,28 +33,13 @@ def create(prefix: Path, embedder: Embedder, numbering: Numbering) -> FaissFiles
         if not layout.meta.exists() or _never_used(layout):
             meta.write(layout, Meta(embedder=embedder, numbering=numbering))
         found = meta.read(layout)
-    if found.embedder != embedder:
-        raise OtherEmbedder(
-            f"{prefix}: an index of {found.embedder}; {embedder} has nothing in common with it: name another"
-            " prefix, or delete that index"
-        )
-    if found.numbering != numbering:
-        raise OtherEmbedder(
-            f"{prefix}: its ids are of {_NUMBERED[found.numbering]}, the new ones of {_NUMBERED[numbering]}:"
-            " name another prefix"
-        )
+    About(embedder, numbering).check(About(found.embedder, found.numbering), str(prefix))
     return FaissFiles(layout)
 
 
 def _never_used(layout: Layout) -> bool:
     """Whether somebody began an index and put nothing in."""
-    return meta.read(layout).generation == 0 and not layout.numbers()
-
-
-_NUMBERED = {
-    Numbering.IMAGES: "the database (engine queue)",
-    Numbering.CONTENT: "the files' content (engines local, ray, spark)",
-}
+    return meta.read(layout).generation == 0 and not layout.numbers() and not layout.numbers("faiss")
 
 
 def open_index(prefix: Path) -> FaissFiles:
@@ -100,13 +87,9 @@ class FaissFiles:
     def scan(self) -> Iterator[Vectors]:
         """See `store.VectorStore`; of the moment when it begins, unless a merge takes the files away: then it
         raises `StoreUnavailable`."""
-        layout, at = self._layout, meta.read(self._layout)
-        sources = [
-            *([layout.parquet] if at.generation else []),
-            *map(layout.segment, merging.fresh(layout, at)),
-        ]
+        layout = self._layout
         try:
-            for table in rows.merged(sources, self.embedder.dimension):
+            for table in rows.merged(merging.sources(layout, meta.read(layout)), self.embedder.dimension):
                 yield rows.vectors(table)
         except FileNotFoundError as exc:
             raise StoreUnavailable(f"{layout.prefix}: it was merged meanwhile: begin again") from exc
@@ -122,8 +105,8 @@ class FaissFiles:
         """Whether so much has come since the last merge that searching becomes slow; by the files' sizes."""
         layout, at = self._layout, meta.read(self._layout)
         numbers = merging.fresh(layout, at)
-        if len(numbers) < _MANY:
-            return False
+        if not _MANY <= len(numbers) < _MOST:
+            return len(numbers) >= _MOST
         try:
             fresh = sum(layout.segment(number).stat().st_size for number in numbers)
         except FileNotFoundError:  # somebody has merged them by now
@@ -153,7 +136,9 @@ class FaissFiles:
 
     def _seen(self, known: View | None, at: Meta) -> View:
         numbers = merging.fresh(self._layout, at)
-        if known is None or known.meta.generation != at.generation:
+        if at.embedder != self.embedder or at.numbering != self.numbering:
+            raise OtherEmbedder(f"{self._layout.prefix}: it was built anew, of {at.embedder}: open it again")
+        if known is None or known.meta != at:
             known = View(at, Base(self._layout, at) if at.generation else None, ())
         seen = [one.number for one in known.fresh]
         if seen != numbers[: len(seen)]:  # one came late, or was set aside
@@ -168,11 +153,12 @@ class FaissFiles:
         folder = self._layout.segments
         changed = folder.stat().st_mtime if folder.exists() else 0.0
         now = time.time()
-        merged = self._layout.meta.stat()
+        with bordered(self._layout.meta):
+            merged = self._layout.meta.stat()
         fresh = now if max(changed, merged.st_mtime) > now - _FRESH else 0.0
         return (merged.st_ino, merged.st_mtime, changed, self._layout.ready.prefix.parent.exists(), fresh)
 
     def _stands(self, at: Meta) -> bool:
         """Whether nothing was merged since."""
         merging_now = self._layout.ready.prefix.parent.exists()
-        return not merging_now and meta.read(self._layout).generation == at.generation
+        return not merging_now and meta.read(self._layout) == at

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from windmill.errors import IndexDamaged, OtherEmbedder
-from windmill.index.files import ann, merging, meta, rows
+from windmill.errors import IndexDamaged, OtherEmbedder, StoreUnavailable
+from windmill.index.files import ann, merging, meta, rows, segments
 from windmill.index.files.ann import Ann
 from windmill.index.files.layout import Layout, bordered
 from windmill.index.files.meta import Meta
@@ -34,34 +34,56 @@ class Drift:
 
 _AGAIN = "delete the index's files and build it again"
 _REMADE = "windmill index verify --repair makes it anew from the parquet file"
-_ASIDE = "windmill index verify --repair sets the segment aside; windmill index build embeds its images again"
+_ASIDE = (
+    "windmill index verify --repair sets the segment aside: windmill index build embeds its images again, and"
+    " what it deleted or replaced is as it was before"
+)
+_LOOKS = 5  # at an index that is merged while it is looked at
 
 
 def verify(prefix: Path, meter: Meter) -> list[Drift]:
     """Everything that is wrong with an index; nothing if it is well.
 
     Each merged file is compared with its checksum, each vector of the parquet file with FAISS's, and each
-    must find itself. Raises `ConfigError` where there is no index, `IndexDamaged` where there is half of one.
+    must find itself. Raises `ConfigError` where there is no index, `IndexDamaged` where there is half of one,
+    and `StoreUnavailable` where it is merged again and again.
     """
     layout = Layout(prefix.absolute())
-    merging.settle(layout)
-    at = meta.read(layout)
-    return [*_merged(layout, at, meter), *_segments(layout, at)]
+    for _ in range(_LOOKS):
+        merging.settle(layout)
+        at = meta.read(layout)
+        try:
+            drifts = _looked(layout, at, meter)
+        except (FileNotFoundError, IndexDamaged):
+            if meta.read(layout) == at:
+                raise
+        else:
+            if not drifts or (meta.read(layout) == at and not layout.ready.prefix.parent.exists()):
+                return drifts
+    raise StoreUnavailable(f"{prefix}: it is merged again and again: try later")
 
 
 def repair(prefix: Path, meter: Meter) -> list[Drift]:
-    """Sets damaged segments aside, and makes FAISS's file anew if it is wrong; gives what is wrong then."""
+    """Sets segments aside that cannot be read, and makes FAISS's files anew where they are wrong; gives what
+    is wrong then."""
     layout = Layout(prefix.absolute())
-    drifts = verify(prefix, meter)
+    merging.settle(layout)
     with layout.lock(), bordered(layout.prefix):
-        for number in {int(one.path.stem) for one in drifts if one.remedy == _ASIDE}:
-            layout.damaged.mkdir(exist_ok=True)
-            for path in (layout.segment(number), layout.segment_faiss(number)):
-                if path.exists():
-                    path.replace(layout.damaged / path.name)
-    if any(one.remedy == _REMADE for one in drifts):
+        at = meta.read(layout)
+        drifts = _looked(layout, at, meter)
+        for one in drifts:
+            if one.remedy == _ASIDE:
+                segments.set_aside(layout, int(one.path.stem))
+            elif one.remedy == _REMADE and one.path.parent == layout.segments:
+                live = Fresh.read(layout, int(one.path.stem), at.embedder)
+                segments.renew(layout, live.number, live.ids[live.live], live.embeddings[live.live])
+    if any(one.remedy == _REMADE and one.path.parent != layout.segments for one in drifts):
         merging.merge(prefix, meter, anew=True)
     return verify(prefix, meter) if drifts else []
+
+
+def _looked(layout: Layout, at: Meta, meter: Meter) -> list[Drift]:
+    return [*_merged(layout, at, meter), *_segments(layout, at)]
 
 
 def _merged(layout: Layout, at: Meta, meter: Meter) -> list[Drift]:
@@ -131,16 +153,24 @@ def _others(index: Ann, ids: Ids, embeddings: Floats) -> int:
 
 
 def _segments(layout: Layout, at: Meta) -> Iterator[Drift]:
-    numbers = merging.fresh(layout, at)
-    for number in numbers:
+    for number in merging.fresh(layout, at):
         try:
             segment = Fresh.read(layout, number, at.embedder)
-            ids, vectors = ann.read_flat(layout.segment_faiss(number))
-        except (IndexDamaged, OtherEmbedder, FileNotFoundError) as exc:
+        except (IndexDamaged, OtherEmbedder) as exc:
             yield Drift(path=layout.segment(number), what=str(exc), remedy=_ASIDE)
             continue
-        live = segment.live
-        same = np.array_equal(segment.ids[live], ids) and np.array_equal(segment.embeddings[live], vectors)
-        if not same or (np.diff(segment.ids) <= 0).any():
-            what = "its FAISS file holds other vectors or ids, or its ids are out of order"
-            yield Drift(path=layout.segment(number), what=what, remedy=_ASIDE)
+        if (np.diff(segment.ids) <= 0).any():
+            yield Drift(path=layout.segment(number), what="ids out of order, or twice", remedy=_ASIDE)
+        elif not _same(segment, layout.segment_faiss(number)):
+            what = "not the vectors of the parquet file beside it"
+            yield Drift(path=layout.segment_faiss(number), what=what, remedy=_REMADE)
+
+
+def _same(segment: Fresh, faiss: Path) -> bool:
+    """Whether a FAISS file holds what a segment does."""
+    try:
+        ids, vectors = ann.read_flat(faiss)
+    except IndexDamaged:
+        return False
+    live = segment.live
+    return np.array_equal(segment.ids[live], ids) and np.array_equal(segment.embeddings[live], vectors)

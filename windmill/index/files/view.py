@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,6 +21,7 @@ from windmill.index.files.rows import GROUP
 from windmill.index.vectors import Embedder, Floats, Hit, Ids, Vectors, best, ranked
 
 _NOBODY = np.empty(0, np.int64)
+_MUCH = 0.2  # share of replaced images from which on the others are named
 
 
 class Base:
@@ -28,7 +30,7 @@ class Base:
 
     def __init__(self, layout: Layout, meta: Meta) -> None:
         _check_sizes(layout, meta)
-        self.generation = meta.generation
+        self._reading = threading.Lock()  # a parquet reader is for one thread at a time
         self.file = rows.opened(layout.parquet, meta.embedder.dimension)
         with rows.readable(layout.parquet):
             table = self.file.read(["image_id", "path"])
@@ -45,7 +47,9 @@ class Base:
         tables = []
         for group in np.unique(places // GROUP).tolist():
             inside = places[places // GROUP == group] - group * GROUP
-            tables.append(self.file.read_row_group(group, ["image_id", "path", "embedding"]).take(inside))
+            with self._reading:
+                table = self.file.read_row_group(group, ["image_id", "path", "embedding"])
+            tables.append(table.take(inside))
         return tables
 
 
@@ -129,9 +133,14 @@ class View:
             return []
         if among is not None:
             among = np.setdiff1d(among, self.replaced)
-            if not len(among):
-                return []
+        elif len(self.replaced) > _MUCH * len(self.base.ids):
+            among = np.setdiff1d(self.base.ids, self.replaced)
+        if among is not None and not len(among):
+            return []
         scores, ids = self.base.ann.search(query[None], most, among=among, but=self.replaced)
+        if ids[0, -1] < 0:  # there are no more, or near the query lies much that is left out
+            among = np.setdiff1d(self.base.ids, self.replaced) if among is None else among
+            scores, ids = self.base.ann.search(query[None], most, among=among, exact=True)
         both = zip(ids[0].tolist(), scores[0].tolist(), strict=True)
         return [Hit(image_id=n, path=self.base.path(n), score=score) for n, score in both if n >= 0]
 
