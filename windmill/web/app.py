@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from windmill.core import where as conditions
 from windmill.errors import ImageError
 from windmill.index.searching import MOST
+from windmill.model import MOST_ID
 from windmill.services import uploads
 from windmill.web import refusals, shapes
 from windmill.web.desk import Desk
@@ -39,7 +40,7 @@ _PICTURES = (max(2, os.cpu_count() or 1), 250)  # a page of 200 hits asks for al
 
 Told = dict[int | str, dict[str, Any]]
 _ANY_OTHER: Told = {"default": {"model": shapes.Error, "description": "Any other error"}}
-ImageId = Annotated[int, InPath(ge=0, le=shapes.MOST_ID, description="The image's id.", examples=[12])]
+ImageId = Annotated[int, InPath(ge=0, le=MOST_ID, description="The image's id.", examples=[12])]
 
 
 def _errors(*statuses: int) -> Told:

@@ -132,6 +132,7 @@ def test_a_condition_alone_gives_what_meets_it(url):
         ({"text": "dog", "top_k": "many"}, "top_k: input should be a valid integer"),
         ({"text": "dog", "min_score": "nan"}, "min_score: "),
         ({"text": "dog", "where": "nsfw <"}, "expected a number"),
+        ({"text": "dog", "where": f"width > {'9' * 400}"}, "needs more than 64 bits"),
         ({"text": "dog", "topk": 5}, "topk: extra inputs are not permitted"),
         ({"text": "d" * 10_001}, "text: "),
         ({"like": 2**63}, "like: "),
@@ -139,6 +140,11 @@ def test_a_condition_alone_gives_what_meets_it(url):
 )
 def test_a_query_that_is_none_is_refused_by_name(url, fields, said):
     assert said in search(url, 400, **fields)["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["api/images", "images"])
+def test_a_number_that_no_image_can_have_is_refused(url, path):
+    assert "image_id: " in refused(requests.get(f"{url}/{path}/{10**20}", timeout=60), 400)
 
 
 # --- images -----------------------------------------------------------------------------------------------
