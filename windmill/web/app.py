@@ -76,11 +76,11 @@ _UPLOAD = {
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """An ASGI application over a library; `searches`, `uploads` and `pictures` bound what is done at once."""
+    """An ASGI application over a library; its desks bound what is done at once, `arriving` the uploads."""
 
     library: Library
     searches: Desk
-    uploads: Desk
+    arriving: Desk
     pictures: Desk
     writable: bool
 
@@ -105,7 +105,7 @@ class App:
 
     async def _form(self, request: Request) -> uploads.Form:
         try:
-            with self.uploads.place():
+            with self.arriving.place():
                 return await uploads.received(request)
         except FullError:
             await uploads.discarded(request)  # or a client that is still sending never reads why
