@@ -43,6 +43,7 @@ def test_every_example_of_a_field_is_a_condition(example):
             Compare(field="metadata", key="gps.latitude", operator="<", value=-5),
         ),
         (f"id = {2**63 - 1}", Compare(field="id", key=None, operator="=", value=2**63 - 1)),
+        (f"id > -{2**63}", Compare(field="id", key=None, operator=">", value=-(2**63))),
         ("votes ? '🚗' OR width > 9 And not width>9", Any((CAR, All((WIDE, Not(WIDE)))))),
         ("(votes ? '🚗' or width > 9) and not not width > 9", All((Any((CAR, WIDE)), Not(Not(WIDE))))),
     ],

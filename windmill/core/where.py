@@ -239,7 +239,7 @@ def _unquoted(token: _Token) -> str:
 def _number(token: _Token) -> int | float:
     digits = token.written.removeprefix("-")
     value = int(token.written) if digits.isdecimal() else float(token.written)
-    if isinstance(value, int) and abs(value) > _LARGEST:
+    if isinstance(value, int) and not -_LARGEST - 1 <= value <= _LARGEST:
         raise _refused(token.place, f"{line(token.written, _SHOWN)} needs more than 64 bits")
     if isinstance(value, float) and not math.isfinite(value):
         raise _refused(token.place, f"{line(token.written, _SHOWN)} is too large a number")
