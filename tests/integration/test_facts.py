@@ -208,7 +208,7 @@ KNOWN = {
     "height = 480.5": ("", "street meadow crops failed new"),
     "created >= '2024-01-01'": ("street meadow crops failed new", ""),
     "created < '2024-01-01T12:00+02:00'": ("", "street meadow crops failed new"),
-    f"id > {10**30}": ("", "street meadow crops failed new"),
+    f"id > {2**63 - 1}": ("", "street meadow crops failed new"),
     # Together: false and unknown is false, true or unknown is true.
     "faces = 1 and votes ? '🚦'": ("street", "meadow crops"),
     "faces = 2 or votes ? '🚦'": ("street crops", "meadow"),

@@ -6,7 +6,9 @@ from contextlib import closing
 import pytest
 
 from tests.contract.test_store import add_images, result
-from windmill.model import Box
+from windmill.core.where import parse
+from windmill.model import Box, Numbering
+from windmill.postgres.facts import PostgresFacts
 from windmill.postgres.findings import PostgresFindings
 from windmill.postgres.store import PostgresStore
 
@@ -66,6 +68,22 @@ def test_captions_are_of_those_who_say_something(database):
         said("ocr", {"text": "a word in the image"}),
     )
     assert (one.captions, one.group) == ((("blip", "a man on a surfboard"),), "odd")
+
+
+def test_a_caption_that_is_found_is_shown(database, postgres_server):
+    """Also one of a row that says nothing of its service's types; what OCR read is none in either place."""
+    (image,) = add_images(database, 1, group="odd")
+    with closing(PostgresStore(database, "w")) as store:
+        store.save([result(image, service=name, data=CAPTION) for name in ("blip", "ocr")])
+    with closing(postgres_server.connect(database.db_name)) as connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE results SET service_types = NULL")
+        connection.commit()
+    with closing(PostgresFacts(database, "r")) as facts:
+        assert facts.matching(parse("captions ? 'surfboard'"), Numbering.IMAGES).tolist() == [image]
+        known = facts.of([image], Numbering.IMAGES)[image]
+    with closing(PostgresFindings(database, "r")) as reader:
+        assert reader.of_group("odd") == [known]
+    assert known.captions == (("blip", "a man on a surfboard"),)
 
 
 def test_embeddings_are_of_the_newest_model_where_there_is_one(database):

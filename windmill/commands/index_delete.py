@@ -9,6 +9,8 @@ from contextlib import closing
 import numpy as np
 
 from windmill.index.stores import open_store
+from windmill.model import MOST_ID
+from windmill.plain import line
 from windmill.settings import Settings
 
 HELP = """\
@@ -20,8 +22,15 @@ the next merge. The photos themselves, and what the database knows of them, stay
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ids", nargs="+", type=int, metavar="IMAGE_ID")
+    parser.add_argument("ids", nargs="+", type=_image_id, metavar="IMAGE_ID")
     parser.add_argument("--index", metavar="PREFIX", help="the index, in any store (default: INDEX_PREFIX)")
+
+
+def _image_id(text: str) -> int:
+    number = int(text) if text.isdecimal() and len(text) <= len(str(MOST_ID)) else -1
+    if not 0 <= number <= MOST_ID:
+        raise argparse.ArgumentTypeError(f"{line(text, 40)}: expected an image's id, 0 to {MOST_ID}")
+    return number
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:

@@ -25,6 +25,8 @@ DEEPEST = 30  # levels of parentheses and of `not`
 MOST = 30  # statements, each of which is a look into a table
 
 _SHOWN = 40  # characters of what was met instead
+_LARGEST = (1 << 63) - 1  # what databases and indices hold as a whole number
+_WEEK = "W"  # of a date like 2024-W05, which is seven days and not the one that Python takes it for
 _TOKEN = re.compile(
     r"""\s*(?:(?P<text>'(?:[^']|'')*'|"(?:[^"]|"")*"|‘[^’]*’|“[^”]*”)"""
     r"|(?P<number>-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
@@ -237,13 +239,17 @@ def _unquoted(token: _Token) -> str:
 def _number(token: _Token) -> int | float:
     digits = token.written.removeprefix("-")
     value = int(token.written) if digits.isdecimal() else float(token.written)
-    if not math.isfinite(value):
-        raise _refused(token.place, f"{token.written} is too large a number")
+    if isinstance(value, int) and not -_LARGEST - 1 <= value <= _LARGEST:
+        raise _refused(token.place, f"{line(token.written, _SHOWN)} needs more than 64 bits")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _refused(token.place, f"{line(token.written, _SHOWN)} is too large a number")
     return value
 
 
 def _time(token: _Token) -> str:
     written = _unquoted(token)
+    if _WEEK in written:
+        raise _refused(token.place, f"expected {Kind.TIME.value}, got the week {line(written, _SHOWN)}")
     try:
         if len(written) <= len("2024-01-31"):
             return date.fromisoformat(written).isoformat()

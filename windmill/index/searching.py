@@ -13,7 +13,8 @@ from windmill.core.where import Condition
 from windmill.errors import ConfigError, OtherEmbedder
 from windmill.index.store import VectorStore
 from windmill.index.vectors import Embedder, Floats, Hit, Ids
-from windmill.model import Numbering
+from windmill.model import MOST_ID, Numbering
+from windmill.plain import line
 
 MOST = 10_000  # hits of one search
 
@@ -136,5 +137,7 @@ def check(query: Query) -> None:
         raise ConfigError("what is looked for? Say --text WORDS, --image FILE or --like IMAGE_ID")
     if query.like is not None and given != (None, None):
         raise ConfigError("--like IMAGE_ID is a query by itself: leave --text and --image out")
+    if query.like is not None and not 0 <= query.like <= MOST_ID:
+        raise ConfigError(f"--like {line(query.like, 40)}: expected an image's id, 0 to {MOST_ID}")
     if not 1 <= query.most <= MOST:
         raise ConfigError(f"--top-k {query.most}: expected 1 to {MOST:,}")

@@ -29,7 +29,7 @@ from windmill.model.merging import (
     SourcedDetection,
 )
 from windmill.model.monitoring import Health, Heartbeat, Sighting
-from windmill.model.numbering import Numbering, content_number
+from windmill.model.numbering import MOST_ID, Numbering, content_number
 from windmill.model.replies import Detection, Embedded, Mention, ServiceReply, StoredReply
 from windmill.model.rows import (
     ConsensusRow,
@@ -70,6 +70,7 @@ from windmill.model.voting import (
 )
 
 __all__ = [
+    "MOST_ID",
     "NOTHING_SEEN",
     "Ack",
     "Again",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+MOST_ID = (1 << 63) - 1  # the greatest id of an image that databases and indices hold
+
 
 class Numbering(StrEnum):
     """What the ids of an index are."""
@@ -17,4 +19,4 @@ def content_number(content_hash: bytes) -> int:
 
     Among 10⁸ images, two have the same with a chance of 0.05 %.
     """
-    return int.from_bytes(content_hash[:8], "big") & (1 << 63) - 1
+    return int.from_bytes(content_hash[:8], "big") & MOST_ID

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 from psycopg2 import sql
 
-from windmill import catalog
 from windmill.core import senses
 from windmill.core.senses import Meant
 from windmill.core.where import All, Any, Compare, Condition, Has, Not
@@ -20,13 +19,12 @@ from windmill.errors import ConfigError
 from windmill.findings import Findings
 from windmill.model import Image, Numbering, content_number
 from windmill.postgres.connection import Session
-from windmill.postgres.findings import found
+from windmill.postgres.findings import CAPTIONERS, found
 from windmill.postgres.queries import composed, queries, query
 from windmill.settings import Settings
 
 Ids = npt.NDArray[np.int64]
 
-_CAPTIONERS = [name for name, facts in catalog.BUILT_IN.items() if "semantic" in facts.service_types]
 _OPERATORS = {
     "=": sql.SQL("="), "!=": sql.SQL("<>"),
     "<": sql.SQL("<"), "<=": sql.SQL("<="), ">": sql.SQL(">"), ">=": sql.SQL(">="),
@@ -67,7 +65,8 @@ class PostgresFacts:
         with self._session.transaction() as cursor:
             numbers = _images(cursor, ids, numbering)
             cursor.execute(
-                composed("findings", images="of_images", said="said"), {"image_ids": list(numbers)}
+                composed("findings", images="of_images", said="said", captioner="captioner"),
+                {"image_ids": list(numbers), "captioners": CAPTIONERS},
             )
             rows = [found(row) for row in cursor.fetchall()]
         return {numbers[one.image_id]: replace(one, image_id=numbers[one.image_id]) for one in rows}
@@ -116,7 +115,7 @@ class _Writer:
     """Puts named statements together, and collects their parameters in `values`."""
 
     number: sql.Composable
-    values: dict[str, Whatever] = field(default_factory=dict)
+    values: dict[str, Whatever] = field(default_factory=lambda: {"captioners": CAPTIONERS})
 
     def condition(self, where: Condition, *, wanted: bool) -> sql.Composable:
         """Whether a condition is `wanted`: its `not`s are passed on to the statements (De Morgan), of which
@@ -162,7 +161,7 @@ class _Writer:
         contrary = f"{name}_not"
         text = query(contrary if not wanted and contrary in queries() else name)
         gaps = {"number": self.number, "operator": _OPERATORS[operator]}
-        for gap, value in {"wanted": wanted, "captioners": _CAPTIONERS, **values}.items():
+        for gap, value in {"wanted": wanted, **values}.items():
             gaps[gap] = sql.Placeholder(self._bound(value))
         parts = {part: sql.SQL(query(part)).format(**gaps) for part in _PARTS if f"{{{part}}}" in text}
         return sql.SQL("({})").format(sql.SQL(text).format(**gaps, **parts))

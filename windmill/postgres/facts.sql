@@ -77,8 +77,9 @@ AND NOT EXISTS (SELECT FROM results r
 jsonb_path_query_first(r.data, '$.predictions[*].text ? (@ != "")') #>> ARRAY[]::text[];
 
 -- name: captioner
+-- Of those who wrote no types, only Windmill's own services are known to make captions.
 r.status = 'success' AND ('semantic' = ANY (r.service_types)
-                          OR (r.service_types IS NULL AND r.service = ANY ({captioners}::text[])));
+                          OR (r.service_types IS NULL AND r.service = ANY (%(captioners)s::text[])));
 
 -- name: colours_holds
 -- As a number, so that the planner takes it for more work than to look at the service first.

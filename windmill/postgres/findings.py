@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from windmill import catalog
 from windmill.core import replies
 from windmill.findings import Findings, FoundBox, Progress
 from windmill.model import Box
 from windmill.postgres.connection import Session
 from windmill.postgres.queries import composed, query
 from windmill.settings import Settings
+
+CAPTIONERS = [name for name, facts in catalog.BUILT_IN.items() if "semantic" in facts.service_types]
 
 
 class PostgresFindings:
@@ -29,7 +32,10 @@ class PostgresFindings:
     def of_group(self, group: str) -> Sequence[Findings]:
         """See `ports.FindingsReader`."""
         with self._session.transaction() as cursor:
-            cursor.execute(composed("findings", images="of_group", said="said"), {"group": group})
+            cursor.execute(
+                composed("findings", images="of_group", said="said", captioner="captioner"),
+                {"group": group, "captioners": CAPTIONERS},
+            )
             return [found(row) for row in cursor.fetchall()]
 
     def embeddings(self, group: str, service: str) -> Mapping[str, Sequence[float]]:

@@ -515,8 +515,7 @@ SELECT i.image_id, i.image_filename, i.image_path, i.width, i.height,
         FROM dispatches d WHERE d.image_id = i.image_id AND d.state = 'failed') AS errors,
        (SELECT jsonb_agg(jsonb_build_array(r.service, {said}) ORDER BY r.service)
         FROM results r
-        WHERE r.image_id = i.image_id AND r.status = 'success' AND 'semantic' = ANY (r.service_types)
-          AND {said} IS NOT NULL) AS captions,
+        WHERE r.image_id = i.image_id AND {captioner} AND {said} IS NOT NULL) AS captions,
        i.image_group
 FROM images i
 WHERE {images}

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from windmill.core import where as conditions
 from windmill.errors import ImageError
 from windmill.index.searching import MOST
+from windmill.model import MOST_ID
 from windmill.services import uploads
 from windmill.web import refusals, shapes
 from windmill.web.desk import Desk
@@ -35,11 +36,12 @@ Errors are `{"error": {"message": …}}`. Where a token is needed, it comes as `
 """
 _KEPT = "private, max-age=3600"
 _SEARCHES = (4, 28)  # at once, and waiting; each may look at every vector
+_UPLOADS = 32  # under way at once, each of which may take its minute and 32 MB
 _PICTURES = (max(2, os.cpu_count() or 1), 250)  # a page of 200 hits asks for all of them
 
 Told = dict[int | str, dict[str, Any]]
 _ANY_OTHER: Told = {"default": {"model": shapes.Error, "description": "Any other error"}}
-ImageId = Annotated[int, InPath(ge=0, le=shapes.MOST_ID, description="The image's id.", examples=[12])]
+ImageId = Annotated[int, InPath(ge=0, le=MOST_ID, description="The image's id.", examples=[12])]
 
 
 def _errors(*statuses: int) -> Told:
@@ -74,10 +76,11 @@ _UPLOAD = {
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """An ASGI application over a library; `searches` and `pictures` bound what is done at once."""
+    """An ASGI application over a library; its desks bound what is done at once, `arriving` the uploads."""
 
     library: Library
     searches: Desk
+    arriving: Desk
     pictures: Desk
     writable: bool
 
@@ -92,14 +95,18 @@ class App:
 
         All of `GET /api/search`, as fields of the form or in the address.
         """
+        form = await self._form(request)  # a search's place is for who has said all that is asked
+        if form.file is None:
+            raise ImageError("no image: POST it as multipart field `file`")
+        asked = shapes.asked({**request.query_params, **form.texts})
+        query = asked.query(form.file)
+        with self.searches.place():
+            return JSONResponse(await self.searches.do(lambda: self.library.search(query, asked.where)))
+
+    async def _form(self, request: Request) -> uploads.Form:
         try:
-            with self.searches.place():
-                form = await uploads.received(request)
-                if form.file is None:
-                    raise ImageError("no image: POST it as multipart field `file`")
-                asked = shapes.asked({**request.query_params, **form.texts})
-                query = asked.query(form.file)
-                return JSONResponse(await self.searches.do(lambda: self.library.search(query, asked.where)))
+            with self.arriving.place():
+                return await uploads.received(request)
         except FullError:
             await uploads.discarded(request)  # or a client that is still sending never reads why
             raise
@@ -167,7 +174,7 @@ def _shown(picture: Picture, known: str) -> Response:
 
 def create(library: Library, rules: Rules) -> ASGIApp:
     """The whole app."""
-    app = App(library, Desk(*_SEARCHES), Desk(*_PICTURES), writable=bool(rules.tokens))
+    app = App(library, Desk(*_SEARCHES), Desk(_UPLOADS, 0), Desk(*_PICTURES), writable=bool(rules.tokens))
     api = FastAPI(
         title="Windmill", description=_DESCRIPTION, version="1", docs_url=None, redoc_url=None,
         openapi_tags=[{"name": "search"}, {"name": "images"}, {"name": "server"}],

@@ -110,7 +110,8 @@ class Library:
 
     def picture(self, image_id: int, longest: int | None) -> Picture:
         """The file, upright; or small, as a JPEG. Raises `Unknown`, `ImageError`, `StoreError`."""
-        return self._shelf.get(image_id, longest, lambda: self._made(image_id, longest))
+        path = self._held(image_id).paths[0]  # another process may have taken it out since it was made
+        return self._shelf.get(image_id, longest, lambda: self._made(image_id, path, longest))
 
     def forget(self, image_id: int) -> None:
         """Takes an image out of the index. Raises `Unknown`, `StoreError`."""
@@ -177,8 +178,7 @@ class Library:
             for image_id, path in zip(held.ids[:most].tolist(), held.paths, strict=False)
         ]
 
-    def _made(self, image_id: int, longest: int | None) -> Picture:
-        path = self._held(image_id).paths[0]
+    def _made(self, image_id: int, path: str, longest: int | None) -> Picture:
         at_address = "://" in path
         image = Image(image_id=image_id, path=None if at_address else path, url=path if at_address else None)
         data = self._files.upright(image) if longest is None else self._files.small(image, longest)

@@ -19,6 +19,8 @@ from windmill.errors import (
     DecoderError,
     ImageError,
     ImageTooLargeError,
+    IndexDamaged,
+    OtherEmbedder,
     ServiceError,
     ServiceRejected,
     StoreError,
@@ -44,6 +46,8 @@ STATUS: Mapping[type[WindmillError], HTTPStatus] = {
     ImageError: HTTPStatus.BAD_REQUEST,
     SlowUploadError: HTTPStatus.REQUEST_TIMEOUT,
     RequestError: HTTPStatus.BAD_REQUEST,
+    IndexDamaged: HTTPStatus.SERVICE_UNAVAILABLE,  # these two are no fault of who asks
+    OtherEmbedder: HTTPStatus.SERVICE_UNAVAILABLE,
     ConfigError: HTTPStatus.BAD_REQUEST,
     ServiceRejected: HTTPStatus.BAD_REQUEST,
     FullError: HTTPStatus.SERVICE_UNAVAILABLE,

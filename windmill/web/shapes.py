@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from windmill.core import where as conditions
 from windmill.errors import ConfigError
 from windmill.index.searching import MOST, Query
+from windmill.model import MOST_ID
 from windmill.web.refusals import complaints
 
-MOST_ID = (1 << 63) - 1
 _MOST_TEXT = 10_000  # characters
 
 ImageId = Annotated[int, Field(ge=0, le=MOST_ID)]

@@ -4,18 +4,21 @@ import http.client
 import io
 import json
 import logging
+import socket
 import threading
 from contextlib import contextmanager
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 import requests
 from PIL import Image as Pictures
 
 import tests.serving
 from tests.photo_library import CUTOFF, Photos, library
-from windmill.errors import ConfigError, ServiceUnavailable, StoreUnavailable
+from tests.waiting import until
+from windmill.errors import ConfigError, IndexDamaged, OtherEmbedder, ServiceUnavailable, StoreUnavailable
 from windmill.index import answers
 from windmill.services import uploads
 from windmill.web import shapes
@@ -132,6 +135,7 @@ def test_a_condition_alone_gives_what_meets_it(url):
         ({"text": "dog", "top_k": "many"}, "top_k: input should be a valid integer"),
         ({"text": "dog", "min_score": "nan"}, "min_score: "),
         ({"text": "dog", "where": "nsfw <"}, "expected a number"),
+        ({"text": "dog", "where": f"width > {'9' * 400}"}, "needs more than 64 bits"),
         ({"text": "dog", "topk": 5}, "topk: extra inputs are not permitted"),
         ({"text": "d" * 10_001}, "text: "),
         ({"like": 2**63}, "like: "),
@@ -139,6 +143,11 @@ def test_a_condition_alone_gives_what_meets_it(url):
 )
 def test_a_query_that_is_none_is_refused_by_name(url, fields, said):
     assert said in search(url, 400, **fields)["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["api/images", "images"])
+def test_a_number_that_no_image_can_have_is_refused(url, path):
+    assert "image_id: " in refused(requests.get(f"{url}/{path}/{10**20}", timeout=60), 400)
 
 
 # --- images -----------------------------------------------------------------------------------------------
@@ -210,6 +219,14 @@ def test_without_a_database_there_are_images_and_no_findings(photos):
         assert "database" in search(url, 400, text="dog", where="faces > 1")["error"]["message"]
 
 
+def test_a_small_picture_goes_with_its_image_whoever_removed_it(photos):
+    made = library(photos)
+    with serving(made) as url:
+        assert requests.get(f"{url}/images/1?size=200", timeout=60).ok
+        made._store.delete(np.array([1]))  # as `windmill index delete` does, elsewhere
+        assert "not in the index" in refused(requests.get(f"{url}/images/1?size=200", timeout=60), 404)
+
+
 def test_a_removed_image_is_found_no_more(photos):
     with serving(library(photos)) as url:
         headers = {"Authorization": f"Bearer {TOKENS[1]}"}
@@ -264,9 +281,11 @@ def test_a_form_that_is_none_is_refused(url):
     [
         (StoreUnavailable("PostgreSQL is away"), 503),
         (ServiceUnavailable("clip is away", service="clip"), 503),
+        (IndexDamaged("photos.faiss is cut short"), 503),
+        (OtherEmbedder("the index has vectors of another model"), 503),
     ],
 )
-def test_what_is_away_is_said_to_be_and_when_to_come_again(photos, error, status):
+def test_what_is_away_is_said_to_be_and_when_to_come_again(photos, error, status, caplog):
     def away(*_):
         raise error
 
@@ -276,6 +295,7 @@ def test_what_is_away_is_said_to_be_and_when_to_come_again(photos, error, status
         response = requests.get(f"{url}/api/search", {"text": "dog"}, timeout=60)
         assert str(error) in refused(response, status)
         assert int(response.headers["Retry-After"]) > 0
+    assert f"/api/search: {error}" in caplog.text
 
 
 def test_hits_are_shown_while_the_database_is_away(photos, monkeypatch, caplog):
@@ -325,6 +345,27 @@ def test_more_at_once_than_places_are_told_to_come_again(photos, monkeypatch):
         go_on.set()
         first.join(20)
         assert search(url, text="dog")["hits"] is not None
+
+
+def test_uploads_that_never_end_keep_no_place_of_a_search(photos, monkeypatch):
+    begun, received = threading.Event(), uploads.received
+
+    async def seen(request):
+        begun.set()
+        return await received(request)
+
+    monkeypatch.setattr("windmill.web.app._SEARCHES", (1, 0))
+    monkeypatch.setattr("windmill.web.app._UPLOADS", 1)
+    monkeypatch.setattr(uploads, "received", seen)
+    with serving(library(photos)) as url:
+        host = urlsplit(url)
+        start = f"POST /api/search/image HTTP/1.1\r\nHost: {host.netloc}\r\nContent-Length: 999\r\n"
+        with socket.create_connection((host.hostname, host.port), 20) as dripping:
+            dripping.sendall(f"{start}Content-Type: multipart/form-data; boundary=b\r\n\r\n--b".encode())
+            assert begun.wait(20)
+            assert search(url, text="frisbee")["hits"]
+            assert "come again" in refused(post(url, photos.paths[1].read_bytes()), 503)
+        until(lambda: post(url, photos.paths[1].read_bytes()).ok, 20)
 
 
 def test_a_desk_has_as_many_places_as_it_says():

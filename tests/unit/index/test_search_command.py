@@ -111,6 +111,7 @@ def test_copies_are_made_and_what_is_gone_is_named(index, capsys, tmp_path):
         (("cat", "--top-k", "0"), 2, "1 to 10,000"),
         (("cat", "--min-score", "nan"), 2, "--min-score"),
         (("cat", "--where", "nonsense"), 2, "nonsense"),
+        (("--like", str(10**20)), 2, f"--like {10**20}: expected an image's id"),
         (("--like", "99"), 2, "image 99 is not in the index"),
         (("--image", "notes.txt"), 1, "notes.txt: not an image"),
         (("--image", "missing.jpg"), 1, "missing.jpg: cannot read it"),
@@ -121,6 +122,15 @@ def test_what_cannot_be_searched_is_told(index, capsys, tmp_path, words, status,
     (tmp_path / "notes.txt").write_text("no image")
     assert search(*words) == status
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [str(10**20), str(2**63), "-1", "9" * 5000, "²", "cat"])
+def test_a_number_that_no_image_can_have_is_not_deleted(index, capsys, number):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["index", "delete", "--", number])
+    assert ended.value.code == 2
+    assert number[:40] in (said := capsys.readouterr().err)
+    assert "expected an image's id" in said
 
 
 def test_a_file_that_is_too_large_is_told(index, capsys, monkeypatch):

@@ -78,6 +78,8 @@ def test_a_condition_is_looked_for_within():
         (Query(text="cat", like=1), "by itself"),
         (Query(text="cat", most=0), "1 to 10,000"),
         (Query(text="cat", most=10**9), "1 to 10,000"),
+        (Query(like=10**20), f"--like {10**20}: expected an image's id"),
+        (Query(like=-1), "--like -1: expected an image's id"),
         (Query(like=99), "image 99 is not in the index"),
         (Query(text="cat", where=parse("nsfw < 0.1")), "DB_HOST"),
     ],
