@@ -372,3 +372,13 @@ def test_who_writes_first_decides_whose_index_it_is(prefix, store):
         store.upsert(vectors([1]))
     later.upsert(vectors([1]))
     assert open_index(prefix).embedder == other
+
+
+def test_an_index_whose_meta_is_gone_is_not_written_over(prefix, store):
+    store.upsert(vectors([1]))
+    merge(prefix, Silent())
+    Layout(prefix).meta.unlink()
+    with pytest.raises(IndexDamaged, match=r"photos\.meta\.json is missing"):
+        create(prefix, EMBEDDER, Numbering.CONTENT)
+    with pytest.raises(IndexDamaged, match=r"photos\.meta\.json is missing"):
+        open_index(prefix)

@@ -24,7 +24,7 @@ SEARCH, SEARCH_IMAGE = "/api/search", "/api/search/image"
 _CONNECTING, _PATIENCE = 5.0, 60.0  # seconds: to a connection; to an answer's last byte
 _MOST = 2**26  # bytes of an answer: 10,000 hits with all that was found in them
 _CHUNK = 2**16
-_TOKEN = (401, 403)
+_NO_TOKEN = 401
 
 
 class RemoteIndex:
@@ -38,6 +38,8 @@ class RemoteIndex:
         self._url, self._shown = _address(url), shown(url)
         self._headers = {"User-Agent": "windmill-images"}
         if token:
+            if not (token.isascii() and token.isprintable()):
+                raise ConfigError("WEB_TOKEN: a token is of printable ASCII characters, on one line")
             self._headers["Authorization"] = f"Bearer {token}"
         self._pool = urllib3.PoolManager(maxsize=1, retries=False)
 
@@ -88,7 +90,7 @@ class RemoteIndex:
 
     def _refusal(self, status: int, body: bytes) -> ConfigError | ServiceUnavailable:
         """What another status than 200 stands for."""
-        if status in _TOKEN:
+        if status == _NO_TOKEN and "Authorization" not in self._headers:
             return ConfigError(f"{self._shown} answered {status}: it asks for a token; WEB_TOKEN holds ours")
         try:
             said = line(json.loads(body)["error"]["message"], 500)

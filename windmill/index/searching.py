@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,6 +17,7 @@ from windmill.index.vectors import Embedder, Floats, Hit, Ids
 from windmill.model import MOST_ID, Numbering
 from windmill.plain import line
 
+_HALVES = re.compile("[\ud800-\udfff]")
 MOST = 10_000  # hits of one search
 
 
@@ -139,5 +141,7 @@ def check(query: Query) -> None:
         raise ConfigError("--like IMAGE_ID is a query by itself: leave --text and --image out")
     if query.like is not None and not 0 <= query.like <= MOST_ID:
         raise ConfigError(f"--like {line(query.like, 40)}: expected an image's id, 0 to {MOST_ID}")
+    if _HALVES.search(query.text):
+        raise ConfigError(f"{query.text[:80]!r}: not UTF-8, or half of a character: no words")
     if not 1 <= query.most <= MOST:
         raise ConfigError(f"--top-k {query.most}: expected 1 to {MOST:,}")

@@ -76,4 +76,6 @@ def _parsed(address: str) -> tuple[str, str]:
         return kind, rest
     if not address or (colon and "/" not in kind):
         raise ConfigError(f"{address or 'an empty address'}: not a store; expected {FORMS}")
+    if not Path(address).name or Path(address).name == "..":
+        raise ConfigError(f"{address}: no prefix: files are named after its last part, as in photos/2024")
     return "files", address

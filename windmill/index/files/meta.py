@@ -49,6 +49,8 @@ def read(layout: Layout) -> Meta:
     try:
         text = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as exc:
+        if layout.parquet.exists():
+            raise IndexDamaged(f"{path} is missing beside {layout.parquet.name}: put it back") from exc
         raise ConfigError(
             f"{layout.prefix}: no index there (no {path.name}); windmill index build --image-dir DIR"
             f" --index-prefix {layout.prefix} makes one"

@@ -30,6 +30,11 @@ def create(prefix: Path, embedder: Embedder, numbering: Numbering) -> FaissFiles
     """The index at `prefix`, begun if there is none. Raises `OtherEmbedder` where it is another model's."""
     layout = Layout(prefix.absolute())
     with layout.lock():
+        if not layout.meta.exists() and (layout.parquet.exists() or layout.numbers()):
+            raise IndexDamaged(
+                f"{layout.meta} is missing, and other files of an index are there: put it back from a copy,"
+                " or move them away to begin anew"
+            )
         if not layout.meta.exists() or _never_used(layout):
             meta.write(layout, Meta(embedder=embedder, numbering=numbering))
         found = meta.read(layout)
