@@ -457,13 +457,17 @@ def test_every_answer_says_what_a_browser_may_do_with_it(url, path):
 
 
 def test_a_request_is_one_line_in_the_log_without_what_was_looked_for(url, caplog):
+
+    def lines():
+        return [one.getMessage() for one in caplog.records if one.name == "windmill.web.guard"]
+
     with caplog.at_level(logging.INFO, "windmill.web"):
         search(url, text="a secret wish")
+        until(lambda: len(lines()) == 1, 10)  # it is written when the answer is sent
         requests.get(f"{url}/nowhere%0a2026-01-01 INFO forged", timeout=60)
-    lines = [record.getMessage() for record in caplog.records if record.name == "windmill.web.guard"]
-    assert len(lines) == 2
-    assert "GET /api/search 200" in lines[0]
-    assert "\n" not in lines[1]
+        until(lambda: len(lines()) == 2, 10)
+    assert "GET /api/search 200" in lines()[0]
+    assert "\n" not in lines()[1]
     assert "secret" not in caplog.text
 
 
