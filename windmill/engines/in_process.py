@@ -78,14 +78,8 @@ class InProcess:
 
     def _broken(self) -> bool:
         """Whether it breaks on a picture that is no cause to."""
-        try:
-            self._images.predict([self.prepared("a plain picture", _plain())])
-        except RequestError:
-            return False  # nothing in it to embed: it looked
-        except Exception:
-            log.warning("%s breaks on a plain picture, too", self.embedder.service, exc_info=True)
-            return True
-        return False
+        (outcome,) = self.each([self.prepared("a plain picture", _plain())])
+        return isinstance(outcome, ServiceRejected)
 
     def _outcome(self, given: Any, output: Any) -> Floats | RequestError:
         try:
