@@ -1,6 +1,7 @@
 """`windmill index build`: what a person is told, whatever the engine."""
 
 import json
+from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ from windmill.commands import index_build
 from windmill.engines.building import Built
 from windmill.errors import StoreUnavailable
 from windmill.index.files import create, open_index
+from windmill.index.files.layout import Layout
 from windmill.index.vectors import Embedder, Vectors
 from windmill.model import Numbering
 from windmill.services import weights
@@ -63,6 +65,20 @@ def test_without_merging_what_is_new_stays_in_segments(build, tmp_path):
     build(engine(Built(added=1, known=0, bad=())), "--no-merge")
     assert not (tmp_path / "photos.faiss").exists()
     assert open_index(tmp_path / "photos").count() == 1
+
+
+def test_while_somebody_else_merges_it_ends_as_without(build, tmp_path, caplog):
+    with ExitStack() as merging:
+
+        def embed(plan, store, meter):
+            merging.enter_context(Layout(tmp_path / "photos").lock())
+            store.upsert(ONE)
+            return Built(added=1, known=0, bad=())
+
+        status, out, err = build(embed)
+    assert status == 0
+    assert "1 embedded now" in out
+    assert "somebody else is merging it" in err + caplog.text
 
 
 def test_some_bad_files_are_named_and_the_rest_is_counted(build):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from windmill import wiring
 from windmill.commands import ingest
-from windmill.errors import ClusterError, ConfigError, StoreError
+from windmill.errors import ClusterError, ConfigError, StoreError, StoreUnavailable
 from windmill.extras import needs
 from windmill.model import Numbering
 from windmill.plain import line
@@ -210,8 +210,13 @@ ENGINES: Mapping[str, Callable[[argparse.Namespace, Settings, Path, str], _Ready
 def _merge(prefix: Path) -> None:
     from windmill.index.files import merge
 
-    with meter("merging", "images", None) as progress:
-        merge(prefix, progress)
+    try:
+        with meter("merging", "images", None) as progress:
+            merge(prefix, progress)
+    except StoreUnavailable as error:
+        if not isinstance(error.__cause__, BlockingIOError):  # the lock is what somebody else has
+            raise
+        log.warning("%s: not merged here: somebody else is merging it, a worker perhaps", prefix)
 
 
 def _summary(prefix: Path, store: VectorStore, built: Built) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from windmill.errors import ConfigError, ServiceRejected
 from windmill.index.vectors import Embedder, Floats
@@ -52,7 +54,8 @@ class InProcess:
     def each(self, inputs: Sequence[Any]) -> list[Floats | RequestError | ServiceRejected]:
         """As `vectors`, with the error in the place of what cannot be embedded: one takes no other with it.
 
-        `ServiceRejected`: the model broke on this one alone. Raises it where it breaks on each of several.
+        `ServiceRejected`: the model broke on this one alone. Raises it where it breaks on each of several,
+        and on a plain picture, too: then it is the model that is broken.
         """
         try:
             outputs = self._images.predict(inputs)
@@ -69,9 +72,14 @@ class InProcess:
         log.warning("a batch of %d failed, and is tried one by one: %s", len(inputs), line(str(error)))
         outcomes = [outcome for given in inputs for outcome in self.each([given])]
         rejected = [one for one in outcomes if isinstance(one, ServiceRejected)]
-        if len(rejected) == len(inputs):
+        if len(rejected) == len(inputs) and self._broken():
             raise rejected[0] from error
         return outcomes
+
+    def _broken(self) -> bool:
+        """Whether it breaks on a picture that is no cause to."""
+        (outcome,) = self.each([self.prepared("a plain picture", _plain())])
+        return isinstance(outcome, ServiceRejected)
 
     def _outcome(self, given: Any, output: Any) -> Floats | RequestError:
         try:
@@ -90,3 +98,10 @@ class InProcess:
         if EMBED_TEXT not in self._tasks:
             raise ConfigError(f"{self.embedder.service} reads no words: search by image")
         return np.array(self._tasks[EMBED_TEXT].alone(words)["embedding"], np.float32)
+
+
+def _plain() -> bytes:
+    """A file that any model can be shown."""
+    file = io.BytesIO()
+    Image.new("RGB", (224, 224), "gray").save(file, "PNG")
+    return file.getvalue()

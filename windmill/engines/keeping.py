@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -103,18 +104,19 @@ class Keeper:
         self._notes.write(notes, doubtful)
 
 
-def settle(store: VectorStore, notes: Notes) -> None:
+def settle(store: VectorStore, notes: Notes, source: str) -> None:
     """Gives each image that may lie elsewhere than the index says a path where it lies, or deletes it.
 
     An image is its content. It stays as long as a file that was seen has it; under a path that is gone, or
-    that has other content by now, it would be found in vain.
+    that has other content by now, it would be found in vain. Only what lies below `source` is looked for: an
+    address cannot be, and of another folder the disk may not be mounted.
     """
     while numbers := notes.doubtful(_AT_ONCE):
         found = store.fetch(np.array(numbers, np.int64))
         moved: list[tuple[int, str, Floats]] = []
         gone: list[int] = []
         for number, path, vector in zip(found.ids.tolist(), found.paths, found.embeddings, strict=True):
-            places = [place for place in notes.places(number) if Path(place).exists()]
+            places = _places(notes.places(number), os.path.normpath(Path(source).absolute()))
             if not places:
                 gone.append(number)
             elif path not in places:
@@ -124,6 +126,17 @@ def settle(store: VectorStore, notes: Notes) -> None:
         if gone:
             store.delete(np.array(gone, np.int64))
         notes.settled(numbers)
+
+
+def _places(noted: Iterable[str], folder: str) -> list[str]:
+    """Those that are not gone, first those that were seen. Addresses are below no folder."""
+    seen, believed = list[str](), list[str]()
+    for place in noted:
+        if not Path(os.path.normpath(place)).is_relative_to(folder):
+            believed.append(place)
+        elif Path(place).exists():
+            seen.append(place)
+    return seen + believed
 
 
 def _vectors(images: list[tuple[int, str, Floats]]) -> Vectors:

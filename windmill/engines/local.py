@@ -54,12 +54,12 @@ class Local:
     seconds: float = 30.0
 
     def __call__(self, plan: Plan, store: VectorStore, meter: Meter) -> Built:
-        with closing(Notes(self.notes)) as notes:
+        with closing(Notes(self.notes, store.embedder)) as notes:
             known = Known(_learned(part, notes) for part in store.scan())
             with Keeper(store, notes, segment=self.segment, seconds=self.seconds) as keeper:
                 run = _Run(self, plan, notes, known, keeper, meter)
                 run()
-            settle(store, notes)
+            settle(store, notes, plan.source)
         return run.tally.built()
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from windmill.errors import StoreError, StoreUnavailable
-from windmill.index.vectors import Vectors
+from windmill.index.vectors import Embedder, Vectors
 
 _PATIENCE = 60.0  # seconds for another process that writes notes on the same index
 _TABLES = """
@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS files (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS files_by_number ON files (number);
 CREATE TABLE IF NOT EXISTS doubtful (number INTEGER PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS made_with (embedder TEXT NOT NULL);
 """
 _ON = """
 SELECT path, size, changed, number, embedded FROM files WHERE path IN (SELECT value FROM json_each(?))
@@ -63,10 +64,11 @@ class Note:
 class Notes:
     """The notes that lie at `path`, or, without one, some for this run only. Thread-safe.
 
+    They are of one embedder: in what one finds nothing to embed, another may. Those of another are forgotten.
     Every call raises `StoreError`.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None, embedder: Embedder) -> None:
         self._where = str(path or "")
         self._lock = threading.Lock()
         with self._using():
@@ -74,6 +76,16 @@ class Notes:
                 path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self._where, timeout=_PATIENCE, check_same_thread=False)
             self._db.executescript(_TABLES)
+            self._begin(str(embedder))
+
+    def _begin(self, embedder: str) -> None:
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            if self._db.execute("SELECT embedder FROM made_with").fetchall() == [(embedder,)]:
+                return
+            for table in ("files", "doubtful", "made_with"):
+                self._db.execute(f"DELETE FROM {table}")  # noqa: S608 -- our own names
+            self._db.execute("INSERT INTO made_with VALUES (?)", (embedder,))
 
     def close(self) -> None:
         self._db.close()

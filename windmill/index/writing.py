@@ -17,7 +17,7 @@ from windmill.writing import Writer
 
 _REMEDY = "start the service with that model, or the worker with another INDEX_PREFIX"
 _LOOK = 5.0  # seconds between questions to a service that has another model
-_TRY = 60.0  # seconds after which one that tells none is tried again
+_TRY = 60.0  # seconds after which it is tried again, whatever it tells
 
 
 class IndexWriter:
@@ -39,15 +39,17 @@ class IndexWriter:
         self._added = added
         self._store: VectorStore | None = None
         self._refused: tuple[Embedder, str] | None = None  # whom the index did not take, and why
-        self._written: set[EmbeddingRow] = set()  # by the latest upsert
+        self._written: set[EmbeddingRow] = set()  # by the latest upsert, and not saved yet
 
     def __call__(self, batch: Sequence[Handled]) -> Sequence[Outcome]:
         """Raises `StoreUnavailable` while vectors cannot be written, and `ServiceChanged`."""
         rows = [row for handled in batch for row in handled.outcome.rows if isinstance(row, EmbeddingRow)]
         if not self._written.issuperset(rows):  # else it is called again, since the database was away
-            self._upsert({row.image_id: row for row in rows})
-            self._written = set(rows)
-        return self._save(batch)
+            self._upsert(rows)
+        saved = self._save(batch)
+        settled = {row.image_id for handled in batch for row in handled.outcome.rows}
+        self._written = {row for row in self._written if row.image_id not in settled}
+        return saved
 
     def check(self, row: EmbeddingRow) -> None:
         """Raises `ServiceChanged` where a vector is not of the index's model; safe in any thread."""
@@ -62,15 +64,16 @@ class IndexWriter:
         """Has a model that was refused before be tried again."""
         self._refused = None
 
-    def _upsert(self, rows: dict[int, EmbeddingRow]) -> None:
-        latest = list(rows.values())
+    def _upsert(self, rows: Sequence[EmbeddingRow]) -> None:
+        latest = list({row.image_id: row for row in rows}.values())
         try:
             if self._store is None:
                 self._store = self._opened(latest[0])
             for row in latest:
                 self.check(row)
             self._store.upsert(_vectors(latest))
-            self._added(self._store)
+            self._written = set(rows)
+            self._added(self._store)  # it may fail: what is called again then does not write these once more
         except StoreUnavailable:
             raise
         except (StoreError, ConfigError) as exc:  # a person has to mend something, and no job is lost by then
@@ -129,12 +132,16 @@ class OneModel:
         return self._other is not None
 
     def wait(self, stop: threading.Event) -> None:
-        """Asks the service now and then, until it has another model than the one that was shut out."""
+        """Asks the service now and then, until it has another model than the one that was shut out.
+
+        After a while it is tried in any case: it may have been restarted between its reply and the first
+        question, which then told the right model.
+        """
         looks = 0
         while not stop.wait(_LOOK):
             looks += 1
             now = self._told()
-            if (now and now != self._version) or (not now and looks * _LOOK >= _TRY):
+            if (now and now != self._version) or looks * _LOOK >= _TRY:
                 self._open()
                 return
 

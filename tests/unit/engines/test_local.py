@@ -1,5 +1,6 @@
 """The engine `local`: what is embedded, what is known already, what is bad, and what a failure leaves."""
 
+import dataclasses
 import os
 import sqlite3
 import threading
@@ -15,6 +16,7 @@ from windmill.engines.local import Local
 from windmill.errors import StoreError, StoreUnavailable
 from windmill.files import read_file
 from windmill.index.memory import MemoryStore
+from windmill.index.vectors import Vectors
 
 
 class Box:
@@ -200,6 +202,29 @@ def test_a_photo_that_became_a_bad_file_is_told_and_the_index_keeps_it(box):
     replace(path, b"bad")
     assert box.build().bad_count == 1
     assert box.names == ["a.jpg"]
+
+
+def test_what_one_model_finds_nothing_in_is_shown_to_another(box):
+    """Of a new index under the prefix of one that was deleted."""
+    box.put("a.jpg", b"nobody")
+    assert box.build().without == 1
+    other = dataclasses.replace(EMBEDDER, version="2")
+    box.build(store=MemoryStore(other))
+    assert box.model.seen == [b"nobody"]
+    box.build(store=MemoryStore(other))
+    assert box.model.seen == []
+
+
+@pytest.mark.parametrize("elsewhere", ["s3a://bucket/1.jpg", "/not/mounted/1.jpg"])
+def test_what_does_not_lie_below_the_folder_is_not_gone(box, elsewhere):
+    path = box.put("a.jpg", b"photo")
+    one = np.array([number(b"photo")])
+    box.store.upsert(Vectors(ids=one, paths=[elsewhere], embeddings=vector(b"photo")[None]))
+    box.build()
+    assert box.store.fetch(one).paths == (elsewhere,)
+    replace(path, b"after!")
+    box.build()
+    assert box.store.fetch(one).paths == (elsewhere,)
 
 
 class Watched(MemoryStore):

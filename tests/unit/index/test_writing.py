@@ -20,7 +20,7 @@ from windmill.index import writing
 from windmill.index.memory import MemoryStore
 from windmill.index.vectors import Embedder
 from windmill.index.writing import IndexWriter, OneModel
-from windmill.model import Ack, Again, DispatchRow, EmbeddingRow, State
+from windmill.model import Ack, Again, DispatchRow, EmbeddingRow, Handled, Outcome, State
 from windmill.runner import Limits, Runner
 from windmill.writing import Save
 
@@ -245,9 +245,47 @@ def test_a_worker_goes_on_once_its_service_has_the_right_model_again():
     assert [word for word in ear.heard if word in ("parked", "resumed")] == ["parked", "resumed"]
 
 
+def test_a_service_that_told_the_right_model_too_late_is_tried_again(monkeypatch):
+    """It was restarted between its reply and the first question: it never tells another model than then."""
+    monkeypatch.setattr(writing, "_TRY", 0.02)
+    service = Service(body(), body(version="2"), body())
+    queue, index, _, _ = walk(*jobs(30), service=service, gathering=Gathering(most=lambda: 1, seconds=0.0))
+    assert {1, 30} <= set(index.upserted)
+    assert len(queue.settled) == 30
+
+
+ROW = EmbeddingRow(
+    image_id=1,
+    place="x",
+    service="clip",
+    model_name="ViT-B-32",
+    model_version="1",
+    vector=array("f", [0.6, 0.8]).tobytes(),
+)
+BATCH = [Handled(delivery=None, job=None, outcome=Outcome(rows=(ROW,)), decision=Ack())]
+
+
+def test_what_was_deleted_after_it_was_saved_is_written_again():
+    index = Index()
+    writer = IndexWriter(Refusing(index), lambda batch: ())
+    writer(BATCH)
+    index.delete(np.array([1]))
+    writer(BATCH)
+    assert index.count() == 1
+
+
+def test_trouble_after_vectors_were_added_costs_no_further_segments():
+    index, saved = Index(), []
+
+    def added(store):
+        raise StoreError("cannot look whether a merge is due")
+
+    writer = IndexWriter(Refusing(index), saved.append, added)
+    with pytest.raises(StoreUnavailable):
+        writer(BATCH)
+    writer(BATCH)
+    assert (index.upserts, saved) == ([[1]], [BATCH])
+
+
 def test_a_row_says_whose_vector_it_is():
-    vector = array("f", [0.6, 0.8]).tobytes()
-    row = EmbeddingRow(
-        image_id=1, place="x", service="clip", model_name="ViT-B-32", model_version="1", vector=vector
-    )
-    assert writing.embedder_of(row) == CLIP
+    assert writing.embedder_of(ROW) == CLIP
