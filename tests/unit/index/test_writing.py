@@ -14,7 +14,7 @@ from windmill import catalog
 from windmill.breaker import Breaker
 from windmill.committing import Gathering
 from windmill.core import retrying
-from windmill.errors import ConfigError, OtherEmbedder, StoreError, StoreUnavailable
+from windmill.errors import ConfigError, OtherEmbedder, ServiceChanged, StoreError, StoreUnavailable
 from windmill.handlers.embed import Embed
 from windmill.index import writing
 from windmill.index.memory import MemoryStore
@@ -245,15 +245,6 @@ def test_a_worker_goes_on_once_its_service_has_the_right_model_again():
     assert [word for word in ear.heard if word in ("parked", "resumed")] == ["parked", "resumed"]
 
 
-def test_a_service_that_told_the_right_model_too_late_is_tried_again(monkeypatch):
-    """It was restarted between its reply and the first question: it never tells another model than then."""
-    monkeypatch.setattr(writing, "_TRY", 0.02)
-    service = Service(body(), body(version="2"), body())
-    queue, index, _, _ = walk(*jobs(30), service=service, gathering=Gathering(most=lambda: 1, seconds=0.0))
-    assert {1, 30} <= set(index.upserted)
-    assert len(queue.settled) == 30
-
-
 ROW = EmbeddingRow(
     image_id=1,
     place="x",
@@ -263,6 +254,19 @@ ROW = EmbeddingRow(
     vector=array("f", [0.6, 0.8]).tobytes(),
 )
 BATCH = [Handled(delivery=None, job=None, outcome=Outcome(rows=(ROW,)), decision=Ack())]
+
+
+def test_a_service_that_told_the_right_model_too_late_is_tried_again(monkeypatch):
+    """It was restarted between its reply and the first question, and tells no other model after that."""
+    monkeypatch.setattr(writing, "_TRY", 0.02)
+    writer = IndexWriter(Refusing(Index()), lambda batch: ())
+    writer(BATCH)
+    late = Outcome(rows=(replace(ROW, model_version="2"),))
+    one_model = OneModel(lambda job: late, writer, lambda: "ViT-B-32 1")
+    with pytest.raises(ServiceChanged):
+        one_model(None)
+    one_model.wait(threading.Event())
+    assert not one_model.shut
 
 
 def test_what_was_deleted_after_it_was_saved_is_written_again():
