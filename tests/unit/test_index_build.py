@@ -71,8 +71,8 @@ def test_while_somebody_else_merges_it_ends_as_without(build, tmp_path, caplog):
     with ExitStack() as merging:
 
         def embed(plan, store, meter):
-            merging.enter_context(Layout(tmp_path / "photos").lock())
             store.upsert(ONE)
+            merging.enter_context(Layout(tmp_path / "photos").lock())
             return Built(added=1, known=0, bad=())
 
         status, out, err = build(embed)

@@ -29,17 +29,23 @@ _MOST = 500  # segments, with which one is due in any case: to open them takes s
 def create(prefix: Path, embedder: Embedder, numbering: Numbering) -> FaissFiles:
     """The index at `prefix`, begun if there is none. Raises `OtherEmbedder` where it is another model's."""
     layout = Layout(prefix.absolute())
-    with layout.lock():
-        if not layout.meta.exists() and (layout.parquet.exists() or layout.numbers()):
-            raise IndexDamaged(
-                f"{layout.meta} is missing, and other files of an index are there: put it back from a copy,"
-                " or move them away to begin anew"
-            )
-        if not layout.meta.exists() or _never_used(layout):
-            meta.write(layout, Meta(embedder=embedder, numbering=numbering))
-        found = meta.read(layout)
+    if not layout.meta.exists() or _never_used(layout):
+        with layout.lock():  # for a merge nobody has to wait
+            _begin(layout, Meta(embedder=embedder, numbering=numbering))
+    found = meta.read(layout)
     About(embedder, numbering).check(About(found.embedder, found.numbering), str(prefix))
     return FaissFiles(layout)
+
+
+def _begin(layout: Layout, new: Meta) -> None:
+    """Makes it this model's, unless somebody was faster. Raises `IndexDamaged` if its meta.json is gone."""
+    if not layout.meta.exists() and (layout.parquet.exists() or layout.numbers()):
+        raise IndexDamaged(
+            f"{layout.meta} is missing, and other files of an index are there: put it back from a copy,"
+            " or move them away to begin anew"
+        )
+    if not layout.meta.exists() or _never_used(layout):
+        meta.write(layout, new)
 
 
 def _never_used(layout: Layout) -> bool:
