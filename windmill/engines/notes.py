@@ -31,6 +31,7 @@ CREATE INDEX IF NOT EXISTS files_by_number ON files (number);
 CREATE TABLE IF NOT EXISTS doubtful (number INTEGER PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS made_with (embedder TEXT NOT NULL);
 """
+_FORGET = ("DELETE FROM files", "DELETE FROM doubtful", "DELETE FROM made_with")
 _ON = """
 SELECT path, size, changed, number, embedded FROM files WHERE path IN (SELECT value FROM json_each(?))
 """
@@ -83,8 +84,8 @@ class Notes:
             self._db.execute("BEGIN IMMEDIATE")
             if self._db.execute("SELECT embedder FROM made_with").fetchall() == [(embedder,)]:
                 return
-            for table in ("files", "doubtful", "made_with"):
-                self._db.execute(f"DELETE FROM {table}")  # noqa: S608 -- our own names
+            for statement in _FORGET:
+                self._db.execute(statement)
             self._db.execute("INSERT INTO made_with VALUES (?)", (embedder,))
 
     def close(self) -> None:
