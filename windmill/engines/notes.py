@@ -31,7 +31,6 @@ CREATE INDEX IF NOT EXISTS files_by_number ON files (number);
 CREATE TABLE IF NOT EXISTS doubtful (number INTEGER PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS made_with (embedder TEXT NOT NULL);
 """
-_FORGET = ("DELETE FROM files", "DELETE FROM doubtful", "DELETE FROM made_with")
 _ON = """
 SELECT path, size, changed, number, embedded FROM files WHERE path IN (SELECT value FROM json_each(?))
 """
@@ -84,8 +83,9 @@ class Notes:
             self._db.execute("BEGIN IMMEDIATE")
             if self._db.execute("SELECT embedder FROM made_with").fetchall() == [(embedder,)]:
                 return
-            for statement in _FORGET:
-                self._db.execute(statement)
+            self._db.execute("DELETE FROM files")
+            self._db.execute("DELETE FROM doubtful")
+            self._db.execute("DELETE FROM made_with")
             self._db.execute("INSERT INTO made_with VALUES (?)", (embedder,))
 
     def close(self) -> None:
