@@ -132,7 +132,7 @@ class View:
         if self.base is None or not len(self.base.ids):
             return []
         if among is not None:
-            among = np.setdiff1d(among, self.replaced)
+            among = np.setdiff1d(among, self.replaced) if len(self.replaced) else among
         elif len(self.replaced) > _MUCH * len(self.base.ids):
             among = np.setdiff1d(self.base.ids, self.replaced)
         if among is not None and not len(among):
