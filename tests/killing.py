@@ -54,6 +54,19 @@ def die_before(step):
     sys.addaudithook(count)
 
 
+def die_before_call(owner, name, count):
+    """Has this process die before the call number `count` of a function of `owner`."""
+    really, calls = getattr(owner, name), []
+
+    def counted(*args, **options):
+        calls.append(args)
+        if len(calls) == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return really(*args, **options)
+
+    setattr(owner, name, counted)
+
+
 def state(prefix):
     """All that an index holds, as JSON can say it."""
     rows = [

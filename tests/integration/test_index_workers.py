@@ -13,6 +13,7 @@ import numpy as np
 import psycopg2
 import pytest
 
+from tests.killing import die_before_call
 from tests.made_embedder import NAME, Embedder, embedding, photos, vector
 from tests.waiting import until
 from windmill import cli
@@ -47,16 +48,7 @@ MOMENTS = [
 
 def die(environment, owner, name, count):
     """Works, and is killed before the call number `count` of a function; in a process of its own."""
-    owner = owner or CONSUMERS[environment["BROKER"]]
-    really, calls = getattr(owner, name), []
-
-    def counted(*args, **options):
-        calls.append(args)
-        if len(calls) == count:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return really(*args, **options)
-
-    setattr(owner, name, counted)
+    die_before_call(owner or CONSUMERS[environment["BROKER"]], name, count)
     os.environ.update(environment)
     cli.main(["work", WORKER])
 

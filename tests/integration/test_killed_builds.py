@@ -1,13 +1,13 @@
 """Builds that are killed in the middle: the next one makes of what they left what an undisturbed one does."""
 
 import multiprocessing
-import os
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
+from tests.killing import die_before_call
 from tests.unit.engines.made import EMBEDDER, Meter, Model, replace
 from windmill.engines.building import Plan
 from windmill.engines.local import Local
@@ -45,15 +45,7 @@ def build(photos, prefix):
 
 def die(photos, prefix, owner, name, count):
     """Builds, and is killed before the call number `count` of a function; in a process of its own."""
-    really, calls = getattr(owner, name), []
-
-    def counted(*args, **options):
-        calls.append(args)
-        if len(calls) == count:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return really(*args, **options)
-
-    setattr(owner, name, counted)
+    die_before_call(owner, name, count)
     build(photos, prefix)
 
 
