@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from windmill.findings import Findings
 from windmill.index.answers import Told
 from windmill.index.asking import ServiceEmbedder
 from windmill.index.cutoffs import Cutoffs
-from windmill.index.searching import Facts, Query, QueryEmbedder, Searcher
+from windmill.index.searching import Known, Query, QueryEmbedder, Searcher
 from windmill.index.store import VectorStore
 from windmill.index.stores import open_store
 from windmill.index.vectors import Embedder, Ids
@@ -71,14 +70,6 @@ def _in_process(service: str) -> QueryEmbedder:
         engine = importlib.import_module("windmill.engines.in_process")
     made: QueryEmbedder = engine.InProcess(service)
     return made
-
-
-class Known(Facts, Protocol):
-    """What the pipeline knows of images, and found in them."""
-
-    def of(self, ids: Ids, numbering: Numbering) -> Mapping[int, Findings]:
-        """What was found in these images, by their numbers in the index; unknown ones are left out."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from windmill.errors import ConfigError, StoreError, WindmillError
 from windmill.extras import needs
 from windmill.images import ImageFiles
 from windmill.index.cutoffs import Cutoffs
-from windmill.index.searching import Searcher
+from windmill.index.searching import Known, Searcher
 from windmill.index.store import VectorStore
 from windmill.model import Numbering
 from windmill.postgres.facts import PostgresFacts
@@ -29,7 +29,7 @@ with needs("web"):
     from windmill.web import serving
     from windmill.web.guard import Rules
     from windmill.web.lending import Lent, OneModel
-    from windmill.web.library import Known, Library
+    from windmill.web.library import Library
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +12,7 @@ import numpy as np
 from windmill.core.nearest import mean
 from windmill.core.where import Condition
 from windmill.errors import ConfigError, OtherEmbedder
+from windmill.findings import Findings
 from windmill.index.store import VectorStore
 from windmill.index.vectors import Embedder, Floats, Hit, Ids
 from windmill.model import MOST_ID, Numbering
@@ -43,6 +44,15 @@ class Facts(Protocol):
 
     def matching(self, where: Condition, numbering: Numbering) -> Ids:
         """The images that meet a condition, ascending."""
+        ...
+
+
+class Known(Facts, Protocol):
+    """The same, and what was found in them."""
+
+    def of(self, ids: Ids, numbering: Numbering) -> Mapping[int, Findings]:
+        """What was found in these images, by their numbers in the index; those that are not in the database
+        are left out."""
         ...
 
 

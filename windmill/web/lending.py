@@ -10,14 +10,13 @@ from contextlib import contextmanager
 from windmill.core.where import Condition
 from windmill.errors import ConfigError, ServiceUnavailable, StoreUnavailable
 from windmill.findings import Findings
-from windmill.index.searching import QueryEmbedder
+from windmill.index.searching import Known, QueryEmbedder
 from windmill.index.vectors import Embedder, Floats, Ids
 from windmill.model import Numbering
-from windmill.web.library import Known
 
 
 class Lent:
-    """A `library.Known` for several threads: each call has one of a few connections to itself.
+    """A `searching.Known` for several threads: each call has one of a few connections to itself.
 
     That the database is wrongly set up is no fault of who asks: a `StoreUnavailable`.
     """
@@ -33,7 +32,7 @@ class Lent:
             return known.matching(where, numbering)
 
     def of(self, ids: Ids, numbering: Numbering) -> Mapping[int, Findings]:
-        """See `library.Known`."""
+        """See `searching.Known`."""
         with self._one() as known:
             return known.of(ids, numbering)
 

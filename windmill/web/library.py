@@ -20,9 +20,9 @@ from windmill.core.where import Condition
 from windmill.errors import ConfigError, StoreError
 from windmill.findings import Findings
 from windmill.index import answers
-from windmill.index.searching import Facts, Query, Searcher
+from windmill.index.searching import Known, Query, Searcher
 from windmill.index.vectors import Ids, Vectors
-from windmill.model import Image, Numbering
+from windmill.model import Image
 from windmill.web.pictures import Picture, Shelf, told_kind
 
 log = logging.getLogger(__name__)
@@ -38,14 +38,6 @@ Entries = list[dict[str, Any]]
 
 class Unknown(ConfigError):
     """An image that is not in the index: 404."""
-
-
-class Known(Facts, Protocol):
-    """What the database knows of images."""
-
-    def of(self, ids: Ids, numbering: Numbering) -> Mapping[int, Findings]:
-        """What was found in these images; those that are not in the database are left out."""
-        ...
 
 
 class Pictures(Protocol):
